@@ -1,0 +1,62 @@
+"""Picks the verb with the standard library alone, so that help needs no torch: ``python -m clip_lightning VERB ...``."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "fit": "train a model, evaluate it each epoch, track the run",
+    "validate": "give the figures of a run's checkpoint on its validation sets again",
+    "test": "give the figures of a run's checkpoint on its test sets",
+    "sync": "deliver what a run has recorded and the tracking server has not",
+}
+
+USAGE = """usage: python -m clip_lightning VERB [--config FILE ...] [--key value ...]
+
+{verbs}
+
+Each verb has its own --help. The options follow the verb; later ones win:
+  python -m clip_lightning fit --config configs/quickstart.yaml
+  python -m clip_lightning fit --config configs/quickstart.yaml --config configs/image_encoder/small_resnet.yaml
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb.
+
+    Args:
+        arguments: Command line after the program's name; that of the process by default.
+
+    Returns:
+        Exit code: 0, or 2 for a mistake in the input.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, VERBS))
+        print(USAGE.format(verbs="\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())))
+        return 0
+    if arguments[0] == "--version":
+        from clip_lightning import __version__
+
+        print(__version__)
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        print(f"clip_lightning: {_wrong_verb(verb, rest)}", file=sys.stderr)
+        return 2
+    from clip_lightning.cli.errors import run_verb
+
+    return run_verb(verb, importlib.import_module(f"clip_lightning.cli.{verb}").main, rest)
+
+
+def _wrong_verb(verb: str, rest: Sequence[str]) -> str:
+    if verb.startswith("-"):
+        given = next((argument for argument in rest if argument in VERBS), "fit")
+        return f"{verb} stands before the verb; write: python -m clip_lightning {given} {verb} ..."
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    return f"{verb!r} is no verb; " + (f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(VERBS)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

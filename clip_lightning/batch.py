@@ -1,0 +1,33 @@
+"""A batch of image-text pairs: where the data meets the objectives."""
+
+from dataclasses import dataclass, field
+
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """Image-text pairs, ready for the device. Collate cuts the text to its longest, rounded up to 8, and nowhere else.
+
+    Args:
+        image: Pixels; the model normalises them on the device (``CLIP.normalize``).
+        text: Token ids.
+        length: Tokens of each text up to and with its end.
+        key: Identity of each sample: source, shard (block) and index.
+        image_id: Hash of the stored image, so that repeated images can be recognised.
+        text_id: Hash of the caption, so that a repeated caption is no negative.
+        views: Further versions that ``Objective.views`` asked for.
+    """
+
+    image: UInt8[Tensor, "batch 3 height width"]
+    text: Int[Tensor, "batch tokens"]
+    length: Int[Tensor, "batch"]
+    key: Int[Tensor, "batch 3"]
+    image_id: Int[Tensor, "batch"]
+    text_id: Int[Tensor, "batch"]
+    views: dict[str, "Batch"] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.image)

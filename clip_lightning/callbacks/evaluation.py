@@ -1,0 +1,119 @@
+"""Runs evaluators while a model trains, and when it is validated or tested."""
+
+import dataclasses
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from clip_lightning.data import CenterCrop
+from clip_lightning.evaluation import Evaluator
+from clip_lightning.inference import LiveContext
+from clip_lightning.results import Result, write_results
+
+
+class RunEvaluators(Callback):
+    """Measures the model on labelled data at the end of epochs, every n steps, and on ``validate`` and ``test``.
+
+    The results are logged as ``<stage>/<evaluator>/<dataset>/<metric>``, so that the best checkpoint can be chosen by
+    one of them, and written to ``results.json`` in the run folder.
+
+    Args:
+        val: What to measure while training, and on ``validate``.
+        test: What to measure on ``test``, once, with the best checkpoint.
+        every_n_epochs: Epochs between two measurements; 0 for none at the end of epochs.
+        every_n_steps: Optimiser steps between two measurements, beside those of the epochs.
+        before_training: Whether to measure the untrained model too.
+        batch_size: Images in one forward pass, on each process.
+        num_workers: Processes that decode images; 0 decodes in the training process.
+
+    Raises:
+        ValueError: If an interval is negative, or two evaluators would log under one name.
+    """
+
+    def __init__(
+        self,
+        val: list[Evaluator] | None = None,
+        test: list[Evaluator] | None = None,
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        before_training: bool = False,
+        batch_size: int = 256,
+        num_workers: int = 0,
+    ) -> None:
+        if every_n_epochs < 0 or (every_n_steps is not None and every_n_steps < 1):
+            raise ValueError(f"every_n_epochs {every_n_epochs} and every_n_steps {every_n_steps} must be positive")
+        self.evaluators = {"val": val or [], "test": test or []}
+        self.every_n_epochs = every_n_epochs
+        self.every_n_steps = every_n_steps
+        self.before_training = before_training
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.results: dict[str, list[Result]] = {}
+        """The latest results of each stage, their names beginning with it."""
+        self.collected: list[tuple[Evaluator, Any]] = []
+        """What each evaluator collected in the latest measurement, on every process."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures the untrained model, if asked."""
+        if self.before_training and trainer.global_step == 0:
+            self._run("val", trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measures after every n optimiser steps."""
+        steps_since_last = trainer.global_step - getattr(self, "_last_step", 0)
+        if self.every_n_steps and steps_since_last >= self.every_n_steps:
+            self._last_step = trainer.global_step
+            self._run("val", trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures at the end of an epoch."""
+        if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._run("val", trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures when validation is all that was asked for."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._run("val", trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures on the test sets."""
+        self._run("test", trainer, pl_module)
+
+    def _run(self, stage: str, trainer: Trainer, task: Any) -> None:
+        evaluators = self.evaluators[stage]
+        if not evaluators:
+            return
+        results = trainer.strategy.broadcast(self._measure(evaluators, trainer, task))
+        named = [dataclasses.replace(result, name=f"{stage}/{result.name}") for result in results]
+        _check_names(named)
+        self.results[stage] = named
+        task.log_dict({result.name: result.value for result in named}, on_step=False, on_epoch=True)
+        if trainer.is_global_zero:
+            rows = [result for rows in self.results.values() for result in rows]
+            write_results(f"{trainer.default_root_dir}/results.json", rows)
+
+    def _measure(self, evaluators: list[Evaluator], trainer: Trainer, task: Any) -> list[Result]:
+        """Results on the first process; the others take part in collecting and return nothing."""
+        was_training = task.training
+        task.eval()
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            context = LiveContext(
+                task.scorer(), CenterCrop.of(task.model.pixels), batch_size=self.batch_size,
+                num_workers=self.num_workers, device=task.device,
+            )
+            self.collected = [(evaluator, evaluator.collect(context)) for evaluator in evaluators]
+        task.train(was_training)
+        if not trainer.is_global_zero:
+            return []
+        return [result for evaluator, data in self.collected for result in evaluator.compute(data)]
+
+
+def _check_names(results: list[Result]) -> None:
+    names = [result.name for result in results]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"two evaluators report {repeated[0]!r}; give one of them another name")

@@ -1,0 +1,60 @@
+"""What a checkpoint says of the model in it, as plain data, and reading it without running any of it."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clip_lightning.spec import HasSpec, spec_of
+
+FORMAT = 1
+"""Version of what this package puts under its own key."""
+
+KEY = "clip_lightning"
+
+
+def write_description(checkpoint: dict[str, Any], task: HasSpec, config: Mapping[str, Any] | None) -> None:
+    """Adds the description of the parts to a checkpoint.
+
+    Args:
+        checkpoint: What is about to be saved.
+        task: The task whose weights it holds.
+        config: The run's resolved configuration, if there is one.
+    """
+    checkpoint[KEY] = {"format": FORMAT, "task": spec_of(task), "config": spec_of(config)}
+
+
+def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:
+    """Reads a checkpoint of this package; tensors and plain data only.
+
+    Args:
+        path: The file.
+        map_location: Device of the tensors; the CPU by default.
+
+    Returns:
+        The checkpoint; under "clip_lightning" the description of the parts.
+
+    Raises:
+        ValueError: If it is missing, damaged, holds code, or is not of this package or of a later version of it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"checkpoint {str(path)!r} does not exist")
+    try:
+        checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"checkpoint {str(path)!r} holds more than tensors and plain data and was not loaded: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+    except (RuntimeError, EOFError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"checkpoint {str(path)!r} is damaged: {str(error).splitlines()[0]}") from None
+    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        raise ValueError(f"{str(path)!r} was not saved by clip_lightning: it has no key {KEY!r}")
+    found = checkpoint[KEY].get("format")
+    if found != FORMAT:
+        raise ValueError(f"checkpoint {str(path)!r} has format {found}; this version reads {FORMAT}: update the package")
+    return dict(checkpoint)

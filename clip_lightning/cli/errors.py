@@ -1,0 +1,49 @@
+"""A user's mistake ends with one message; a fault of the program with its traceback."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+import clip_lightning
+
+_PACKAGE = clip_lightning.__path__[0]
+
+
+class UserError(Exception):
+    """A mistake in the input that has already been put into words for the user."""
+
+
+def run_verb(verb: str, main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Runs a verb's ``main`` and turns a user's mistake into a message.
+
+    Args:
+        verb: Its name, put before the message.
+        main: Takes the arguments after the verb and returns the exit code.
+        arguments: Those arguments.
+
+    Returns:
+        The exit code; 2 for a user's mistake.
+    """
+    try:
+        return main(arguments)
+    except Exception as error:
+        if not is_users_mistake(error):
+            raise
+        print(f"clip_lightning {verb}: {error}", file=sys.stderr)
+        return 2
+
+
+def is_users_mistake(error: BaseException) -> bool:
+    """Whether an error was raised on purpose by this package, or says that a file is not to be had.
+
+    A ValueError from inside of a library is a fault to be seen with its traceback; one that a line of this package
+    raises is a message to the user.
+    """
+    if isinstance(error, UserError):
+        return True
+    if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return True
+    if not isinstance(error, ValueError):
+        return False
+    origin = traceback.extract_tb(error.__traceback__)[-1]
+    return origin.filename.startswith(_PACKAGE) and (origin.line or "").startswith("raise ")

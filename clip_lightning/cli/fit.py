@@ -1,0 +1,170 @@
+"""``fit``: trains, evaluates each epoch, keeps the best checkpoint, and draws what was learned."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from clip_lightning.callbacks import Pictures, Progress
+from clip_lightning.cli.compose import Config, compose, differing_keys, read_config, to_yaml
+from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.training import DEFAULTS, KEYS, TrainingCLI, build_cli, check_keys, show_help
+from clip_lightning.results import format_table, write_atomically
+from clip_lightning.tracking.logger import MLflowTracker
+from clip_lightning.tracking.provenance import write_provenance
+from clip_lightning.tracking.run_folder import RunFolder
+
+RUN_DIR_VARIABLE = "CLIP_LIGHTNING_RUN_DIR"
+"""Tells the processes that a strategy starts, which run this command line again, where the first one writes."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Trains one model.
+
+    Args:
+        arguments: Command line after the verb.
+
+    Returns:
+        Exit code.
+    """
+    config, rest = compose(arguments, KEYS, DEFAULTS)
+    if rest:
+        return show_help("fit", config, rest)
+    check_keys(config)
+    check_duration(config)
+    folder = open_run_folder(config)
+    cli = build_cli("fit", {**config, "run_dir": str(folder.path)})
+    checkpoint = start_or_continue(folder, cli.resolved)
+    fit(cli, folder, arguments, checkpoint)
+    return 0
+
+
+def check_duration(config: Config) -> None:
+    """Refuses a configuration that does not say how long to train.
+
+    Raises:
+        UserError: If neither epochs, steps nor time are limited.
+    """
+    trainer = config.get("trainer") or {}
+    if all(trainer.get(limit) in (None, -1) for limit in ("max_epochs", "max_steps", "max_time", "fast_dev_run")):
+        raise UserError("nothing says how long to train; give --trainer.max_epochs or --trainer.max_steps")
+
+
+def open_run_folder(config: Config) -> RunFolder:
+    """The folder that the configuration names, or a new one; the same for all processes of a run."""
+    given = os.environ.get(RUN_DIR_VARIABLE) if "LOCAL_RANK" in os.environ else None
+    given = given or config.get("run_dir")
+    folder = RunFolder.open(Path(given)) if given else RunFolder.create(str(config.get("name", "run")))
+    os.environ[RUN_DIR_VARIABLE] = str(folder.path)
+    return folder
+
+
+def start_or_continue(folder: RunFolder, resolved: Config) -> Path | None:
+    """Decides whether this run begins or goes on.
+
+    Args:
+        folder: The run's folder.
+        resolved: The run's configuration.
+
+    Returns:
+        The checkpoint to continue from; None at the beginning.
+
+    Raises:
+        UserError: If the folder holds a run of another configuration.
+    """
+    last = folder.checkpoints / "last.ckpt"
+    if last.exists() and folder.config.exists():
+        differing = differing_keys(read_config(folder.config), resolved)
+        if differing:
+            raise UserError(
+                f"{folder.path} holds a run whose configuration differs in {', '.join(differing[:10])}; "
+                "give another --run_dir, or the same configuration to continue it"
+            )
+    if rank_zero_only.rank == 0:
+        write_atomically(folder.config, to_yaml(resolved).encode())
+    return last if last.exists() else None
+
+
+def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoint: Path | None) -> None:
+    """Trains, evaluates the best checkpoint, and writes and prints the results.
+
+    Args:
+        cli: What was built from the configuration.
+        folder: The run's folder.
+        arguments: Command line after the verb, for the record.
+        checkpoint: Where to continue from; None at the beginning.
+    """
+    trainer, task, data = cli.trainer, cli.model, cli.datamodule
+    monitor, evaluation = cli.config.checkpoints.monitor, cli.part("evaluation")
+    task.config = cli.resolved
+    cli.attach_loggers(folder.path)
+    cli.add_callback(Progress(monitor))
+    record(cli, folder, arguments)
+    announce(cli, folder, checkpoint)
+    trainer.fit(task, data, ckpt_path=checkpoint)
+    # The last epoch need not be the best one: what is reported is the checkpoint that is kept.
+    best = folder.checkpoints / "best.ckpt"
+    cli.add_callback(Pictures(evaluation, data.test or data.val, curves_of(cli), cli.config.name))
+    trainer.validate(task, data, ckpt_path=best, verbose=False)
+    trainer.test(task, data, ckpt_path=best, verbose=False)
+    conclude(cli, folder)
+
+
+def record(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str]) -> None:
+    """Writes down where the run comes from, in its folder and for the tracker."""
+    if not cli.trainer.is_global_zero:
+        return
+    write_provenance(folder.provenance, [sys.executable, "-m", "clip_lightning", "fit", *arguments])
+    for logger in cli.trainer.loggers:
+        logger.log_hyperparams({**cli.resolved, "data_fingerprint": cli.datamodule.fingerprints})
+    log_artifacts(cli, [folder.config, folder.provenance])
+
+
+def log_artifacts(cli: TrainingCLI, paths: Sequence[Path]) -> None:
+    """Hands files to the trackers that keep files."""
+    for logger in cli.trainer.loggers:
+        if isinstance(logger, MLflowTracker):
+            for path in paths:
+                logger.log_artifact(path)
+
+
+@rank_zero_only
+def announce(cli: TrainingCLI, folder: RunFolder, checkpoint: Path | None) -> None:
+    """Says what is trained, on what, and where it goes."""
+    model, data = cli.model.model, cli.datamodule
+    towers = [(type(tower).__name__, tower) for tower in (model.image_encoder, model.text_encoder)]
+    sizes = " + ".join(f"{name} {_count(tower):,}" for name, tower in towers)
+    print(f"model       {sizes}, {_count(model):,} parameters in all")
+    print(f"data        {sum(map(len, data.train)):,} pairs, {data.batch_size:,} in a step")
+    print(f"run folder  {folder.path}")
+    if checkpoint:
+        print(f"continuing  {checkpoint}")
+    for logger in cli.trainer.loggers:
+        if isinstance(logger, MLflowTracker):
+            print(f"tracking    .venv/bin/mlflow ui --backend-store-uri {logger.uri}")
+    sys.stdout.flush()
+
+
+def _count(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def curves_of(cli: TrainingCLI) -> list[str]:
+    """What the figure shows over the steps: the losses, and the accuracies on the validation sets."""
+    names = [row.name for row in cli.part("evaluation").results.get("val", []) if row.metric == "accuracy"]
+    return ["train/loss", "val/loss", *names]
+
+
+@rank_zero_only
+def conclude(cli: TrainingCLI, folder: RunFolder) -> None:
+    """Prints the results, and hands over the files that hold them."""
+    results = [row for rows in cli.part("evaluation").results.values() for row in rows]
+    log_artifacts(cli, [path for path in (folder.results, folder.path / "overview.png") if path.exists()])
+    for logger in cli.trainer.loggers:
+        logger.finalize("success")
+    print(f"\n{format_table(results)}\n")
+    print(f"figure      {folder.path / 'overview.png'}")
+    print(folder.path)

@@ -1,0 +1,75 @@
+"""From single pairs to a batch."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from clip_lightning.batch import Batch
+from clip_lightning.text import Tokenizer
+
+# Lengths of few kinds are kind to compiled models, and multiples of 8 to tensor cores.
+_LENGTH_MULTIPLE = 8
+
+
+class Pair(NamedTuple):
+    """An image, decoded and cropped, with the caption that was chosen for it.
+
+    Args:
+        image: Pixels, of the same size in all pairs of a batch.
+        caption: The text as it is stored.
+        key: Source, block and index in the source.
+        image_id: Hash of the stored image.
+    """
+
+    image: UInt8[Tensor, "3 height width"]
+    caption: str
+    key: tuple[int, int, int]
+    image_id: int
+
+
+def collate(pairs: Sequence[Pair], tokenizer: Tokenizer) -> Batch:
+    """Stacks pairs and tokenises their captions.
+
+    Args:
+        pairs: One at least.
+        tokenizer: Rows of it are cut to the longest text of the batch.
+    """
+    captions = [pair.caption for pair in pairs]
+    text, length = cut(tokenizer(captions), tokenizer.eos_id)
+    return Batch(
+        image=torch.stack([pair.image for pair in pairs]),
+        text=text,
+        length=length,
+        key=torch.tensor([pair.key for pair in pairs]),
+        image_id=torch.tensor([pair.image_id for pair in pairs]),
+        text_id=torch.tensor([content_id(caption.encode("utf-8", "surrogatepass")) for caption in captions]),
+    )
+
+
+def cut(
+    text: Int[Tensor, "batch context_length"], eos_id: int
+) -> tuple[Int[Tensor, "batch tokens"], Int[Tensor, "batch"]]:
+    """Cuts rows to the longest text, rounded up to 8 but never above the context length.
+
+    Args:
+        text: Token ids, each row with one ``eos_id``.
+        eos_id: Id that ends a text.
+
+    Returns:
+        The rows, and the tokens in each up to and with its end.
+    """
+    length = (text == eos_id).to(torch.uint8).argmax(dim=1) + 1
+    longest = int(length.max())
+    tokens = min(-(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE, text.shape[1])
+    return text[:, :tokens].contiguous(), length
+
+
+def content_id(content: bytes | np.ndarray) -> int:
+    """A 63-bit hash of bytes or pixels; equal contents have equal hashes in every run."""
+    data = content if isinstance(content, bytes) else np.ascontiguousarray(content).data
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 1

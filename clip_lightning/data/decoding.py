@@ -1,0 +1,85 @@
+"""From an encoded image to pixels."""
+
+import io
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from clip_lightning.data.base import Damaged
+
+MAX_MEGAPIXELS = 64.0
+# Modes that libjpeg turns into RGB as Pillow does; CMYK it does not.
+_PLAIN_JPEG_MODES = frozenset({"RGB", "L"})
+_DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L"})
+
+
+def decode(image: bytes | np.ndarray, max_megapixels: float = MAX_MEGAPIXELS) -> UInt8[Tensor, "3 height width"]:
+    """RGB pixels of an image as it is meant to be seen.
+
+    Transparency lies over white, EXIF orientation is applied, 16 bits become 8, and of an animation the first frame is
+    taken.
+
+    Args:
+        image: An image file of any format that Pillow reads, or pixels as uint8 [height, width, 3].
+        max_megapixels: Larger images are refused by their header, before they take memory.
+
+    Raises:
+        Damaged: If it is no such image, with one of a few reasons.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise Damaged("pixels are not uint8 [height, width, 3]")
+        # A copy where torch cannot share the memory: it warns of read-only arrays and refuses negative strides.
+        shared = image.flags.writeable and min(image.strides) > 0
+        return torch.from_numpy(image if shared else image.copy()).permute(2, 0, 1)
+    try:
+        opened = Image.open(io.BytesIO(image))
+    except Image.DecompressionBombError:
+        raise Damaged(_too_large(max_megapixels)) from None
+    except Exception:  # Pillow's format readers raise whatever a broken header leads them to
+        raise Damaged("not an image" if image else "empty file") from None
+    if opened.width * opened.height > max_megapixels * 1e6:
+        raise Damaged(_too_large(max_megapixels))
+    try:
+        if opened.format == "JPEG" and opened.mode in _PLAIN_JPEG_MODES:
+            return _decode_jpeg(image)
+        return _decode_any(opened)
+    except Damaged:
+        raise
+    except Exception as error:  # as above
+        raise Damaged("image data cannot be decoded") from error
+
+
+def _too_large(max_megapixels: float) -> str:
+    return f"more than {max_megapixels:g} megapixels"
+
+
+def _decode_jpeg(image: bytes) -> UInt8[Tensor, "3 height width"]:
+    """As fast as Pillow, but without its copies."""
+    # A copy, since torch warns of read-only memory, and bytes are.
+    data = torch.frombuffer(bytearray(image), dtype=torch.uint8)
+    pixels: Tensor = decode_jpeg(data, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+    return pixels
+
+
+def _decode_any(image: Image.Image) -> UInt8[Tensor, "3 height width"]:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _DEEP_MODES:
+        image = _to_8_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits scaled down; Pillow's own conversion clips it to white."""
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise Damaged("grey values of more than 16 bits")
+    return Image.fromarray((values // 257).astype(np.uint8))

@@ -1,0 +1,183 @@
+"""What the scenes of ShapeScenes hold, and how their captions put it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from clip_lightning.data.shape_drawing import BACKGROUNDS, COLOURS, SHAPES, SIDE, Mark, Picture, bitmap, stream
+
+Split = Literal["train", "val", "test", "heldout"]
+Pair = tuple[str, str]
+Box = tuple[float, float, float, float]
+_Item = TypeVar("_Item")
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test", "heldout")
+PAIRS: list[Pair] = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+# Two of the eight diagonals of the square of colours and shapes: each colour and each shape lacks exactly two.
+HELD_OUT = [pair for i, pair in enumerate(PAIRS) if (i // 8 - i % 8) % 8 in (0, 3)]
+SEEN = [pair for pair in PAIRS if pair not in HELD_OUT]
+TEXTS = ["cat", "dog", "sun", "sky", "car", "hat", "key", "cup", "bus", "pen", *"0123456789"]
+
+_SIZES = ("small", "large")
+_ALONE, _CROWDED = {"small": 4.0, "large": 7.0}, {"small": 3.0, "large": 4.4}
+_WORD_CELL, _DIGIT_CELL = {"small": 1.25, "large": 1.6}, {"small": 1.6, "large": 2.6}
+
+_SYNONYMS = {
+    **{"red": "crimson", "green": "emerald", "blue": "navy", "yellow": "golden"},
+    **{"purple": "violet", "orange": "tangerine", "cyan": "turquoise", "pink": "rosé"},
+    **{"circle": "disc", "square": "box", "triangle": "wedge", "diamond": "rhombus"},
+    **{"cross": "plus", "ring": "hoop", "star": "asterisk", "bar": "stripe"},
+}
+_NUMBERS = ("no", "one", "two", "three", "four", "five")
+_PREFIXES = (
+    ("a photo of ", "a photo of "),
+    ("a picture of ", "a picture of "),
+    ("there is ", "there are "),
+    ("this is ", "these are "),
+    ("", ""),
+)
+# Longer than any context; rare, since one of them sets the length of a whole batch.
+_RAMBLING = (
+    "here is one of the many pictures that a rather short program drew with some care and no help at all, and if you "
+    "look at it closely enough, you will see that somewhere in it there is or there are "
+)
+_RAMBLING_SHARE = 1 / 4_000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is in a scene.
+
+    Args:
+        identity: Seed, number of the split, and index.
+        picture: How it is drawn.
+        sizes: "small" or "large" for each mark.
+        relation: "left of" or "above", from the first of two marks to the second; empty if they are equal or alone.
+    """
+
+    identity: tuple[int, int, int]
+    picture: Picture
+    sizes: tuple[str, ...]
+    relation: str = ""
+
+
+class _Dice:
+    """Decisions, from a stream of random numbers."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self._uniform = iter(random.random(96).tolist())
+
+    def chance(self, probability: float) -> bool:
+        return bool(next(self._uniform) < probability)
+
+    def between(self, low: float, high: float) -> float:
+        return float(low + (high - low) * next(self._uniform))
+
+    def pick(self, items: Sequence[_Item]) -> _Item:
+        return items[int(next(self._uniform) * len(items))]
+
+
+def compose(split: Split, index: int, seed: int = 0) -> Scene:
+    """Decides what a scene holds: for training 60 % one shape, 15 % one to five equal ones, 15 % a text, 10 % a couple.
+
+    Args:
+        split: All but "train" hold single shapes only; "heldout" the held-out pairs, the others never those.
+        index: Number of the scene in its split, from 0.
+        seed: Of the whole benchmark.
+    """
+    identity = (seed, SPLITS.index(split), index)
+    dice = _Dice(stream(*identity, 0))
+    share = dice.between(0, 1) if split == "train" else 0
+    background, relation = dice.pick(list(BACKGROUNDS)), ""
+    if share < 0.6:
+        marked = [_shape(dice, dice.pick(HELD_OUT if split == "heldout" else SEEN), (0, 0, SIDE, SIDE))]
+    elif share < 0.75:
+        marked = _group(dice)
+    elif share < 0.9:
+        marked = [_text(dice)]
+    else:
+        relation = dice.pick(("left of", "above"))
+        marked = _couple(dice, relation)
+    marks, sizes = zip(*marked, strict=True)
+    return Scene(identity, Picture(background, marks, (*identity, 2)), sizes, relation)
+
+
+def _mark(dice: _Dice, what: str, colour: str, radius: float, box: Box) -> Mark:
+    """Turns a thing at random and puts it at a random place of a box (left, top, right, bottom) that it fits into."""
+    angle = dice.between(-0.3, 0.3)
+    across = down = 1.1 * radius
+    if what not in SHAPES:
+        rows, columns = bitmap(what).shape
+        cos, sin, height = np.cos(angle), abs(np.sin(angle)), rows / columns
+        across, down = radius * (cos + height * sin), radius * (height * cos + sin)
+    x = dice.between(box[0] + across, box[2] - across)
+    y = dice.between(box[1] + down, box[3] - down)
+    return Mark(what, colour, x, y, radius, angle, dice.between(0.85, 1.15))
+
+
+def _shape(dice: _Dice, pair: Pair, box: Box) -> tuple[Mark, str]:
+    size = dice.pick(_SIZES)
+    return _mark(dice, pair[1], pair[0], _ALONE[size], box), size
+
+
+def _group(dice: _Dice) -> list[tuple[Mark, str]]:
+    """Equal shapes in different cells of a 3x3 grid."""
+    number, size, (colour, shape) = dice.pick((1, 2, 3, 4, 5)), dice.pick(_SIZES), dice.pick(SEEN)
+    cells, side = list(range(9)), SIDE / 3
+    chosen = [cells.pop(dice.pick(range(len(cells)))) for _ in range(number)]
+    corners = [(cell % 3 * side, cell // 3 * side) for cell in chosen]
+    boxes = [(x, y, x + side, y + side) for x, y in corners]
+    return [(_mark(dice, shape, colour, _CROWDED[size], box), size) for box in boxes]
+
+
+def _couple(dice: _Dice, relation: str) -> list[tuple[Mark, str]]:
+    """Two different pairs, one in each half."""
+    first = dice.pick(SEEN)
+    second = dice.pick([pair for pair in SEEN if pair != first])
+    half = SIDE / 2
+    if relation == "left of":
+        return [_shape(dice, first, (0, 0, half, SIDE)), _shape(dice, second, (half, 0, SIDE, SIDE))]
+    return [_shape(dice, first, (0, 0, SIDE, half)), _shape(dice, second, (0, half, SIDE, SIDE))]
+
+
+def _text(dice: _Dice) -> tuple[Mark, str]:
+    text, colour, size = dice.pick(TEXTS), dice.pick(list(COLOURS)), dice.pick(_SIZES)
+    cell = (_DIGIT_CELL if text.isdigit() else _WORD_CELL)[size]
+    return _mark(dice, text, colour, cell * bitmap(text).shape[1] / 2, (0, 0, SIDE, SIDE)), size
+
+
+def captions_of(scene: Scene) -> tuple[str, ...]:
+    """Five captions, which may repeat. One in five leaves the colour out, one in ten the shape, some use synonyms."""
+    dice = _Dice(stream(*scene.identity, 1))
+    return tuple(_caption(dice, scene) for _ in range(5))
+
+
+def _caption(dice: _Dice, scene: Scene) -> str:
+    marks = scene.picture.marks
+    if marks[0].what not in SHAPES:
+        name = "digit" if marks[0].what.isdigit() else "word"
+        return dice.pick((f"the {name} ", "a sign that says ", "text reading ")) + marks[0].what
+    number = 1 if scene.relation else len(marks)
+    prefix = dice.pick(_PREFIXES)[number > 1]
+    if dice.chance(_RAMBLING_SHARE):
+        prefix = _RAMBLING
+    text = prefix + _phrase(dice, marks[0], scene.sizes[0], number)
+    if scene.relation:
+        return f"{text} {scene.relation} {_phrase(dice, marks[1], scene.sizes[1], 1)}"
+    return f"{text} on a {scene.picture.background} background" if dice.chance(0.3) else text
+
+
+def _phrase(dice: _Dice, mark: Mark, size: str, number: int) -> str:
+    """Such as "a small red circle" or "three bars"."""
+    words = [size] if dice.chance(0.3) else []
+    if not dice.chance(0.2):
+        words.append(_SYNONYMS[mark.colour] if dice.chance(0.05) else mark.colour)
+    shape = "shape" if dice.chance(0.1) else _SYNONYMS[mark.what] if dice.chance(0.05) else mark.what
+    if number > 1:
+        words.append(shape + ("es" if shape[-1] in "sx" else "s"))
+        return " ".join(["several" if dice.chance(0.1) else _NUMBERS[number], *words])
+    words.append(shape)
+    article = "one" if dice.chance(0.2) else "an" if words[0][0] in "aeo" else "a"
+    return " ".join([article, *words])

@@ -1,0 +1,141 @@
+"""The LightningDataModule: image-text pairs, prepared as the model that is trained expects them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+
+from clip_lightning.batch import Batch
+from clip_lightning.data import CenterCrop, EvaluationPairLoader, PairLoader, RandomSquareCrop, Source
+from clip_lightning.task import CLIPTask
+
+
+class ImageTextDataModule(LightningDataModule):
+    """Image-text pairs for training and validation.
+
+    Image size, interpolation and tokeniser are those of the model, so they are configured there and nowhere else.
+
+    Args:
+        train: Where training pairs come from; several sources are mixed.
+        val: Held-out pairs for the validation loss.
+        test: Held-out pairs for the test loss.
+        batch_size: Pairs in one forward pass, over all processes.
+        samples_per_epoch: Pairs between two evaluations; all pairs once by default.
+        weights: Share of each training source; in proportion to their sizes by default.
+        crop_scale: Side of the random square crop, as a fraction of the image's shorter side: smallest and largest.
+            The paper crops a square of the full side, (1, 1).
+        num_workers: Processes that decode images; 0 decodes in the training process.
+        seed: Seed of the order, the crops and the choice among captions.
+
+    Raises:
+        ValueError: If the batch does not divide over the processes, or is larger than the data.
+    """
+
+    def __init__(
+        self,
+        train: Source | list[Source],
+        val: Source | None = None,
+        test: Source | None = None,
+        batch_size: int = 256,
+        samples_per_epoch: int | None = None,
+        weights: list[float] | None = None,
+        crop_scale: tuple[float, float] = (1.0, 1.0),
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.train = train if isinstance(train, list) else [train]
+        self.val = val
+        self.test = test
+        self.batch_size = batch_size
+        self.samples_per_epoch = samples_per_epoch
+        self.weights = weights
+        self.crop_scale = crop_scale
+        self.num_workers = num_workers
+        self.seed = seed
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Hash of what each source holds, by its place in the configuration."""
+        sources = {f"train.{place}": source for place, source in enumerate(self.train)}
+        sources |= {name: source for name, source in (("val", self.val), ("test", self.test)) if source is not None}
+        return {name: source.fingerprint for name, source in sources.items()}
+
+    def train_dataloader(self) -> PairLoader:
+        """Training batches of this process, resumable with the next sample."""
+        return self.train_loader(*self._connected())
+
+    def val_dataloader(self) -> Iterable[Batch | None]:
+        """Validation batches of this process; every pair once."""
+        return self.pair_loader(self.val, *self._connected())
+
+    def test_dataloader(self) -> Iterable[Batch | None]:
+        """Test batches of this process; every pair once."""
+        return self.pair_loader(self.test, *self._connected())
+
+    def train_loader(self, task: CLIPTask, rank: int = 0, world_size: int = 1) -> PairLoader:
+        """Training batches as a task expects them.
+
+        Args:
+            task: Whose image size and tokeniser to use.
+            rank: Number of this process.
+            world_size: Number of processes that share the batch.
+
+        Returns:
+            The loader of this process.
+
+        Raises:
+            ValueError: If the batch does not divide over the processes, or is larger than the data.
+        """
+        pixels = task.model.pixels
+        return PairLoader(
+            self.train,
+            tokenizer=task.tokenizer,
+            transform=RandomSquareCrop(pixels.size, tuple(self.crop_scale), pixels.interpolation),
+            batch_size=self._per_process(world_size),
+            weights=self.weights,
+            samples_per_epoch=self.samples_per_epoch,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            num_workers=self.num_workers,
+        )
+
+    def pair_loader(
+        self, source: Source | None, task: CLIPTask, rank: int = 0, world_size: int = 1
+    ) -> Iterable[Batch | None]:
+        """Held-out pairs as a task expects them.
+
+        Args:
+            source: The pairs.
+            task: Whose image size and tokeniser to use.
+            rank: Number of this process.
+            world_size: Number of processes that share the batch.
+
+        Returns:
+            The batches of this process; a single None without pairs, so that the evaluators still have their moment.
+        """
+        if source is None:
+            return [None]
+        return EvaluationPairLoader(
+            [source],
+            tokenizer=task.tokenizer,
+            transform=CenterCrop.of(task.model.pixels),
+            batch_size=self._per_process(world_size),
+            rank=rank,
+            world_size=world_size,
+            num_workers=self.num_workers,
+        )
+
+    def _connected(self) -> tuple[CLIPTask, int, int]:
+        """The task that is trained, and this process's place."""
+        trainer: Any = self.trainer
+        return trainer.lightning_module, trainer.global_rank, trainer.world_size
+
+    def _per_process(self, world_size: int) -> int:
+        if self.batch_size % world_size:
+            nearest = max(world_size, self.batch_size // world_size * world_size)
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide over {world_size} processes; the nearest is {nearest}"
+            )
+        return self.batch_size // world_size

@@ -1,0 +1,40 @@
+"""The contract of an evaluator. It sees features and scores, never a model, so it runs alike in and after training."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
+
+from jaxtyping import Float
+from numpy import ndarray as NDArray
+
+from clip_lightning.data.features import Features
+from clip_lightning.data.labelled import LabelledDataset
+from clip_lightning.results import Result
+from clip_lightning.spec import HasSpec
+
+
+class Context(Protocol):
+    """What an evaluator may ask for. Every method is collective: all processes call it, and get the same."""
+
+    def images(self, dataset: LabelledDataset) -> Features:
+        """Features of every image of a data set, each index exactly once whatever the number of processes."""
+
+    def class_scores(self, dataset: LabelledDataset, templates: list[str]) -> Float[NDArray, "images classes"]:
+        """Log-scores of the classes for the rows of ``images``, from class names filled into the templates."""
+
+
+class Evaluator(HasSpec, ABC):
+    """Measures something on labelled data.
+
+    Attributes:
+        name: Short name, the second part of a metric's key.
+    """
+
+    name: str
+
+    @abstractmethod
+    def collect(self, context: Context) -> Any:
+        """Gathers what ``compute`` needs, on all processes."""
+
+    @abstractmethod
+    def compute(self, collected: Any) -> list[Result]:
+        """Results from what was collected, on one process; numpy and scikit-learn, no model."""

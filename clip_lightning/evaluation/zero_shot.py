@@ -1,0 +1,113 @@
+"""Zero-shot classification: classes are told apart by their names alone."""
+
+from typing import NamedTuple
+
+from jaxtyping import Float, Int
+from numpy import ndarray as NDArray
+
+from clip_lightning.data.features import Features
+from clip_lightning.data.labelled import LabelledDataset
+from clip_lightning.evaluation.accuracy import mean_per_class, top_k_credit
+from clip_lightning.evaluation.base import Context, Evaluator
+from clip_lightning.results import Result
+from clip_lightning.stats import bootstrap_mean_per_class, wilson_interval
+
+
+class Scored(NamedTuple):
+    """What ``ZeroShot`` collects.
+
+    Args:
+        features: The evaluated images, of which the labels and the missing are used.
+        scores: Log-scores of the classes for each of them.
+    """
+
+    features: Features
+    scores: Float[NDArray, "images classes"]
+
+
+class ZeroShot(Evaluator):
+    """Accuracy, top-5 accuracy (of more than five classes) and mean per class of zero-shot classification.
+
+    Equal scores share the hit, so a model that tells nothing apart gets chance level; a NaN is never right.
+
+    Args:
+        dataset: Images, one label each, and the names of the labels.
+        templates: Sentences with a ``{}`` for the name of the class; None takes the data set's own.
+        name: First part of the results' names.
+
+    Raises:
+        ValueError: If there is no template, one has no ``{}``, or a class has no name.
+
+    Source: Radford et al. 2021 (arXiv 2103.00020), sections 3.1.2 to 3.1.4.
+    """
+
+    def __init__(self, dataset: LabelledDataset, templates: list[str] | None = None, name: str = "zero_shot") -> None:
+        self.dataset = dataset
+        self.templates = dataset.templates if templates is None else templates
+        self.name = name
+        if not self.templates or any("{}" not in template for template in self.templates):
+            raise ValueError(f"templates {self.templates} must each have a {{}} where the name of the class goes")
+        nameless = [label for label, names in enumerate(dataset.class_names) if not names]
+        if nameless:
+            raise ValueError(f"the classes {nameless} of {dataset.name!r} have no name; give each at least one")
+
+    def collect(self, context: Context) -> Scored:
+        """Scores every image against every class."""
+        return Scored(context.images(self.dataset), context.class_scores(self.dataset, self.templates))
+
+    def compute(self, collected: Scored) -> list[Result]:
+        """The accuracies, each with a 95 % interval.
+
+        Raises:
+            ValueError: If a label has no class name, or the samples have several labels each.
+        """
+        scores, target = collected.scores, collected.features.target
+        assert scores.shape == (len(target), len(self.dataset.class_names)), scores.shape
+        self._check_labels(target)
+        missing = len(collected.features.missing)
+        credit = top_k_credit(scores, target, k=1)
+        results = [self._proportion("accuracy", credit, missing)]
+        if scores.shape[1] > 5:
+            results.append(self._proportion("top_5_accuracy", top_k_credit(scores, target, k=5), missing))
+        return [*results, self._mean_per_class(credit, target, missing)]
+
+    def _check_labels(self, target: NDArray) -> None:
+        """Refuses labels that the class names cannot stand for."""
+        names = [names[0] for names in self.dataset.class_names]
+        if target.ndim != 1:
+            raise ValueError(f"{self.dataset.name!r} has several labels for a sample; zero-shot accuracy needs one")
+        unnamed = sorted({int(label) for label in target if not 0 <= label < len(names)})
+        if unnamed:
+            raise ValueError(
+                f"{self.dataset.name!r} has the labels {unnamed}, but its {len(names)} class names {names} stand for "
+                f"0 to {len(names) - 1}; give one name a label, in the order of the labels"
+            )
+
+    def _proportion(self, metric: str, items: Float[NDArray, "samples"], missing: int) -> Result:
+        interval = wilson_interval(float(items.sum()), len(items))
+        return self._result(metric, float(items.mean()), interval, "wilson", items, missing)
+
+    def _mean_per_class(
+        self, items: Float[NDArray, "samples"], target: Int[NDArray, "samples"], missing: int
+    ) -> Result:
+        value, interval = mean_per_class(items, target), bootstrap_mean_per_class(items, target)
+        method = "stratified bootstrap" if interval else "none: a class has a single sample"
+        return self._result("mean_per_class_accuracy", value, interval, method, items, missing)
+
+    def _result(
+        self,
+        metric: str,
+        value: float,
+        interval: tuple[float, float] | None,
+        method: str,
+        items: Float[NDArray, "samples"],
+        missing: int,
+    ) -> Result:
+        protocol = {
+            "split": self.dataset.split,
+            "class_names": self.dataset.class_names,
+            "templates": self.templates,
+            "ties": "shared",
+        }
+        name = f"{self.name}/{self.dataset.name}/{metric}"
+        return Result(name, value, interval, method, len(items), missing, metric, protocol, self.dataset.name, items)

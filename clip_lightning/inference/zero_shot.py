@@ -1,0 +1,55 @@
+"""The zero-shot classifier: class names and templates to one vector a class."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from clip_lightning.models import CLIP
+from clip_lightning.objectives.scoring import class_embeds
+from clip_lightning.text import Tokenizer, fill
+
+
+def fill_templates(class_names: Sequence[str | Sequence[str]], templates: Sequence[str]) -> list[list[str]]:
+    """Puts every name of a class into every template.
+
+    Args:
+        class_names: One name or several a class.
+        templates: Sentences with a ``{}`` each.
+
+    Returns:
+        The prompts of each class.
+
+    Raises:
+        ValueError: If there is no template, or one has no ``{}``.
+    """
+    if not templates:
+        raise ValueError('no templates to put the class names into; "{}" alone uses the bare names')
+    names_of_classes = [[names] if isinstance(names, str) else names for names in class_names]
+    return [[fill(template, name) for name in names for template in templates] for names in names_of_classes]
+
+
+def zero_shot_classifier(
+    model: CLIP, tokenizer: Tokenizer, class_names: Sequence[str | Sequence[str]], templates: Sequence[str]
+) -> Float[Tensor, "classes embed_dim"]:
+    """Embeds each class as the mean over its names and the templates, normalised before and after.
+
+    Args:
+        model: A trained model.
+        tokenizer: The one that it was trained with.
+        class_names: One name or several a class.
+        templates: Sentences with a ``{}`` each.
+
+    Returns:
+        Rows of unit length; ``image_embeds @ rows.T`` are the cosine similarities.
+
+    Raises:
+        ValueError: If a template has no ``{}``, or a class no name.
+
+    Source: Radford et al. 2021 (arXiv 2103.00020), section 3.1.4.
+
+    Example:
+        >>> classes = zero_shot_classifier(model, tokenizer, ["dog", ["cat", "kitten"]], ["a photo of a {}."])
+        >>> (image_embeds @ classes.T).argmax(dim=-1)
+    """
+    return class_embeds(model, tokenizer, fill_templates(class_names, templates))

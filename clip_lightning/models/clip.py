@@ -1,0 +1,153 @@
+"""The two-tower model: pixels and tokens into one space."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from clip_lightning.models.base import ImageEncoder, TextEncoder
+from clip_lightning.spec import HasSpec
+
+
+class CLIP(nn.Module, HasSpec):
+    """An image tower and a text tower, each projected into the shared space, and the temperature.
+
+    Args:
+        image_encoder: The image tower.
+        text_encoder: The text tower; None where only images are encoded.
+        embed_dim: Size of the shared space; the image tower's output where that is not projected.
+        image_projection: Whether a linear layer projects the image tower's output. The paper's ResNets project inside
+            their attention pool already.
+
+    Attributes:
+        logit_scale: Log of the factor on cosine similarities, from ``log(1 / 0.07)``.
+        pixels: Size and normalisation of the images.
+
+    Raises:
+        ValueError: If ``embed_dim`` is missing, or is not the image tower's output and that is not projected.
+
+    Source: Radford et al. 2021 (arXiv 2103.00020), figure 3; temperature: section 2.5.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder | None,
+        embed_dim: int | None = None,
+        image_projection: bool = True,
+    ) -> None:
+        super().__init__()
+        self.embed_dim = _embed_dim(image_encoder.output_dim, embed_dim, image_projection)
+        self.pixels = image_encoder.pixels
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.image_projection = _projection(image_encoder.output_dim, self.embed_dim) if image_projection else None
+        self.text_projection = _projection(text_encoder.output_dim, self.embed_dim) if text_encoder else None
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.register_buffer("pixel_mean", torch.tensor(self.pixels.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(self.pixels.std).view(3, 1, 1), persistent=False)
+
+    def normalize(self, image: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+        """Pixels as the image tower expects them.
+
+        Args:
+            image: Pixels, 0-255.
+
+        Returns:
+            Pixels less the mean over the standard deviation, in the model's precision.
+
+        Raises:
+            ValueError: If the pixels are not uint8: they may be normalised already.
+        """
+        if image.dtype != torch.uint8:
+            raise ValueError(f"pixels are {image.dtype}; give uint8 in 0-255, or skip normalize if they are normalised")
+        return (image.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
+
+    def encode_image(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed_dim"]:
+        """Image features: projected, not of unit length.
+
+        Args:
+            image: Normalised pixels of ``pixels.size``.
+
+        Returns:
+            Features.
+
+        Raises:
+            ValueError: If the images have another size.
+        """
+        size = self.pixels.size
+        if image.shape[2:] != (size, size):
+            raise ValueError(
+                f"images are {tuple(image.shape[2:])} pixels; this model takes ({size}, {size}): resize them"
+            )
+        features: Tensor = self.image_encoder(image)
+        if self.image_projection is not None:
+            features = self.image_projection(features)
+        return features
+
+    def encode_text(
+        self, text: Int[Tensor, "batch tokens"], length: Int[Tensor, "batch"] | None = None
+    ) -> Float[Tensor, "batch embed_dim"]:
+        """Text features: projected, not of unit length.
+
+        Args:
+            text: Token ids, any number up to the context.
+            length: Tokens of each text up to and with its end. If None, each text ends at its largest id, which is
+                the end of text in CLIP's vocabulary.
+
+        Returns:
+            Features.
+
+        Raises:
+            ValueError: If there is no text tower, or the text is longer than its context.
+        """
+        if self.text_encoder is None or self.text_projection is None:
+            raise ValueError("this model has no text encoder; give CLIP a text_encoder")
+        if length is None:
+            length = text.argmax(dim=-1) + 1
+        features: Tensor = self.text_projection(self.text_encoder(text, length))
+        return features
+
+    def forward(
+        self,
+        image: Float[Tensor, "batch 3 height width"],
+        text: Int[Tensor, "texts tokens"],
+        length: Int[Tensor, "texts"] | None = None,
+    ) -> tuple[Float[Tensor, "batch embed_dim"], Float[Tensor, "texts embed_dim"]]:
+        """Image features and text features, as ``encode_image`` and ``encode_text`` return them."""
+        return self.encode_image(image), self.encode_text(text, length)
+
+    @torch.no_grad()
+    def cap_logit_scale_(self, max_multiplier: float = 100.0) -> None:
+        """Lowers the temperature's factor to the maximum if it exceeds it, in place.
+
+        Args:
+            max_multiplier: Largest factor on cosine similarities.
+
+        Source: Radford et al. 2021, section 2.5.
+        """
+        self.logit_scale.clamp_(max=math.log(max_multiplier))
+
+
+def _embed_dim(output_dim: int, embed_dim: int | None, image_projection: bool) -> int:
+    """Size of the shared space, which must be the image tower's output if that is not projected."""
+    if image_projection and embed_dim is None:
+        raise ValueError(f"embed_dim is missing; image_projection needs it (image_encoder.output_dim is {output_dim})")
+    embed_dim = output_dim if embed_dim is None else embed_dim
+    if not image_projection and embed_dim != output_dim:
+        raise ValueError(
+            f"image_encoder.output_dim {output_dim} is not embed_dim {embed_dim}; "
+            "make them equal, or project with image_projection=True"
+        )
+    return embed_dim
+
+
+def _projection(output_dim: int, embed_dim: int) -> nn.Linear:
+    """A tower's linear map into the shared space."""
+    projection = nn.Linear(output_dim, embed_dim, bias=False)
+    nn.init.normal_(projection.weight, std=output_dim**-0.5)
+    return projection

@@ -1,0 +1,6 @@
+"""What is learned from a batch: one objective a file."""
+
+from clip_lightning.objectives.base import Objective, Scorer
+from clip_lightning.objectives.contrastive import Contrastive, contrastive_loss
+
+__all__ = ["Contrastive", "Objective", "Scorer", "contrastive_loss"]

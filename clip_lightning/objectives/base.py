@@ -1,0 +1,66 @@
+"""The contract of an objective: what is learned from a batch, and how the result scores classes.
+
+``encode`` works sample by sample and ``reduce`` over the whole batch and all processes. So a batch can be encoded in
+parts without any objective knowing of it, and the loss is still that of the whole batch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, Literal, Protocol
+
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup
+
+from clip_lightning.batch import Batch
+from clip_lightning.models import CLIP, Pixels
+from clip_lightning.spec import HasSpec
+from clip_lightning.text import Tokenizer
+
+
+class Scorer(Protocol):
+    """Zero-shot scoring, so that evaluation needs to know neither the objective nor the task."""
+
+    kind: Literal["pooled", "features", "tokens"]
+    """What is computed, and worth keeping, once an image."""
+
+    def encode(self, image: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
+        """Pixels to the rows that ``classes`` scores."""
+
+    def classes(
+        self, prompts: list[list[str]]
+    ) -> Callable[[Float[Tensor, "batch channels"]], Float[Tensor, "batch classes"]]:
+        """Builds the classifier of the classes that are each described by a list of prompts.
+
+        Returns:
+            A function from rows of ``encode`` to log-scores, larger being likelier; their softmax is the probability.
+        """
+
+
+class Objective(nn.Module, HasSpec, ABC):
+    """Base of everything that can be learned from a batch of image-text pairs.
+
+    Attributes:
+        needs: Which of "image", "text" and "logit_scale" it trains; the task freezes the rest.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"image", "text", "logit_scale"})
+
+    def setup(self, model: CLIP) -> None:
+        """Adds heads that depend on the model, and sets the initial scale and bias."""
+
+    def views(self) -> dict[str, tuple[Pixels, Tokenizer]]:
+        """Further versions of each sample that it wants in ``Batch.views``, such as a teacher's."""
+        return {}
+
+    @abstractmethod
+    def encode(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
+        """What ``reduce`` needs, batch first, each row a function of its own sample alone."""
+
+    @abstractmethod
+    def reduce(self, model: CLIP, encoded: dict[str, Tensor], group: ProcessGroup | None = None) -> dict[str, Tensor]:
+        """The scalar "loss" over the whole batch of all processes, and further scalars to log."""
+
+    @abstractmethod
+    def scorer(self, model: CLIP, tokenizer: Tokenizer) -> Scorer:
+        """How a model trained with this objective scores classes."""

@@ -1,0 +1,136 @@
+"""Typed rows of results, and the file that holds them. No torch."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured figure, with what is needed to believe it.
+
+    Args:
+        name: Key ``<evaluator>/<dataset>/<metric>``; the stage is put before it where it is logged.
+        value: The figure; accuracies are fractions, 0-1.
+        interval: 95 % confidence interval, or None where none is defined.
+        method: How the interval was made, such as "wilson".
+        n: Number of evaluated samples.
+        missing: Number of samples that could not be evaluated, and are not in ``n``.
+        metric: Name of the metric, such as "accuracy".
+        protocol: What else determines the figure: classes, templates, split.
+        source: Name of the data set.
+        items: The metric's value for each sample, for paired comparisons; not written to ``results.json``.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    method: str
+    n: int
+    missing: int
+    metric: str
+    protocol: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    items: np.ndarray | None = None
+
+
+def write_results(path: str | Path, rows: Sequence[Result]) -> None:
+    """Writes rows as strict JSON, complete or not at all: ``{"format": 1, "results": [...]}``.
+
+    JSON has no NaN and no infinity; they are written as the strings "nan", "inf" and "-inf", which lose nothing.
+
+    Args:
+        path: File to write or replace; its folder exists.
+        rows: Results in the order in which they are to be read.
+    """
+    names = [item.name for item in fields(Result) if item.name != "items"]
+    results = [{name: _plain(getattr(row, name)) for name in names} for row in rows]
+    text = json.dumps({"format": FORMAT, "results": results}, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def read_results(path: str | Path) -> list[Result]:
+    """Reads what ``write_results`` wrote; ``items`` are None.
+
+    Raises:
+        ValueError: If the file is in another format.
+    """
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is no results file of format {FORMAT}; write it again with this version")
+    return [_result(row) for row in content["results"]]
+
+
+def _result(row: dict[str, Any]) -> Result:
+    interval = row["interval"]
+    ends = None if interval is None else (float(interval[0]), float(interval[1]))
+    return Result(**{**row, "value": float(row["value"]), "interval": ends})
+
+
+def _plain(value: Any) -> Any:
+    """Numpy's numbers and arrays as Python's, and floats that JSON lacks as strings."""
+    match value:
+        case np.generic() | np.ndarray():
+            return _plain(value.tolist())
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    return value
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Replaces a file by a complete new one: a reader, or a crash, sees the old content or the new, never a part.
+
+    Args:
+        path: File to write or replace; its folder exists.
+        content: Everything that the file is to hold.
+    """
+    path = Path(path)
+    # In the same folder, since a rename is atomic only within one file system.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def format_table(rows: Sequence[Result]) -> str:
+    """Plain text for a terminal: each result in percent with its 95 % interval, and how many samples stand behind it.
+
+    Returns:
+        Lines without a final line break.
+    """
+    cells = [("result", "percent", "95 % interval", "n", "missing")]
+    cells += [(row.name, _percent(row.value), _interval(row), f"{row.n:,}", f"{row.missing:,}") for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    lines = [_line(line, widths) for line in cells]
+    return "\n".join([lines[0], "-" * sum(widths, start=2 * (len(widths) - 1)), *lines[1:]])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """The name to the left, the numbers to the right, so that they can be compared."""
+    numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
+    return "  ".join([cells[0].ljust(widths[0]), *numbers])
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}" if math.isfinite(fraction) else str(fraction)
+
+
+def _interval(row: Result) -> str:
+    return "-" if row.interval is None else f"{_percent(row.interval[0])} to {_percent(row.interval[1])}"

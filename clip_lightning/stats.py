@@ -1,0 +1,68 @@
+"""Confidence intervals. No torch."""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray as NDArray
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+def wilson_interval(successes: float, n: int) -> tuple[float, float]:
+    """95 % interval of a proportion; unlike the normal one it has a width at 0 and at 1, and stays between them.
+
+    Args:
+        successes: Number of hits, 0 to ``n``; a fraction where ties are shared.
+        n: Number of trials, at least 1.
+
+    Returns:
+        Lower and upper end, fractions 0-1.
+
+    Raises:
+        ValueError: If there is no trial, or more hits than trials.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} trials make no proportion; give 0 <= successes <= n, n >= 1")
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    fraction = successes / n
+    shrink = 1 + z * z / n
+    center = (fraction + z * z / (2 * n)) / shrink
+    half = z / shrink * math.sqrt(fraction * (1 - fraction) / n + z * z / (4 * n * n))
+    # At 0 and at 1 the ends are exact; rounding must not move the value out of its own interval.
+    return min(max(0.0, center - half), fraction), max(min(1.0, center + half), fraction)
+
+
+def bootstrap_mean_per_class(
+    values: Float[NDArray, "samples"], classes: Int[NDArray, "samples"], seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % percentile bootstrap interval of the mean over classes of each class's mean.
+
+    Samples are drawn anew within each class, so the class counts stay as they are.
+
+    Args:
+        values: What is averaged, one for each sample.
+        classes: Class of each sample.
+        seed: Of the random draws.
+
+    Returns:
+        Lower and upper end; None if a class has a single sample, whose spread nothing tells.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    """
+    rng = np.random.default_rng(seed)
+    means = np.zeros(RESAMPLES)
+    present = np.unique(classes)
+    for label in present:
+        # Counts of the few distinct values are drawn instead of the samples: the same distribution, without the memory.
+        distinct, counts = np.unique(values[classes == label], return_counts=True)
+        n = counts.sum()
+        if n < 2:
+            return None
+        means += rng.multinomial(n, counts / n, size=RESAMPLES) @ distinct / n
+    low, high = np.quantile(means / len(present), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

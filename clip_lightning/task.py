@@ -1,0 +1,143 @@
+"""CLIPTask, the LightningModule: connects the model, what it learns, and how it is optimised."""
+
+import functools
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from clip_lightning.batch import Batch
+from clip_lightning.checkpoint import read_checkpoint, write_description
+from clip_lightning.models import CLIP, ImageEncoder, TextEncoder
+from clip_lightning.objectives import Contrastive, Objective, Scorer
+from clip_lightning.optim import PAPER_ADAMW, OptimizerCallable, Schedule, WarmupCosine, build_optimizer
+from clip_lightning.spec import HasSpec, build
+from clip_lightning.text import Tokenizer
+
+
+class CLIPTask(LightningModule, HasSpec):
+    """Trains an image encoder and a text encoder into one space.
+
+    Args:
+        image_encoder: The image tower.
+        text_encoder: The text tower.
+        tokenizer: Turns captions into the text tower's ids; it belongs to the model, and the data use it.
+        objective: What is learned; CLIP's symmetric contrastive loss by default.
+        embed_dim: Size of the shared space; the image encoder's output where it is not projected.
+        image_projection: Whether a linear layer projects the image tower's output. The paper's ResNets project inside
+            their attention pool already.
+        optimizer: Optimiser class with its settings; the paper's AdamW for Vision Transformers by default.
+        schedule: Learning rate over training, by optimiser step; the paper's warm-up and cosine by default.
+
+    Raises:
+        ValueError: If the parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        tokenizer: Tokenizer,
+        objective: Objective | None = None,
+        embed_dim: int | None = None,
+        image_projection: bool = True,
+        optimizer: OptimizerCallable | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__()
+        _check_vocabulary(tokenizer, text_encoder)
+        self.model = CLIP(image_encoder, text_encoder, embed_dim=embed_dim, image_projection=image_projection)
+        self.tokenizer = tokenizer
+        self.objective = objective or Contrastive()
+        self.objective.setup(self.model)
+        self.optimizer = optimizer or PAPER_ADAMW
+        self.schedule = schedule or WarmupCosine()
+        self.config: Mapping[str, Any] | None = None
+        """Resolved configuration of the run, if a command line built this; it goes into the checkpoint."""
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss of one batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss and in-batch retrieval on held-out pairs."""
+        return self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss and in-batch retrieval on the test pairs."""
+        return self._step(batch, "test")
+
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        reduced = self.objective.reduce(self.model, self.objective.encode(self.model, batch))
+        is_training = stage == "train"
+        scalars = {f"{stage}/{name}": value.detach() for name, value in reduced.items()}
+        if is_training:
+            scalars["train/scale"] = self.model.logit_scale.detach().exp()
+        self.log_dict(scalars, on_step=is_training, on_epoch=not is_training, batch_size=len(batch))
+        return reduced["loss"]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Updates the parameters, then caps the temperature (Radford et al. 2021, section 2.5)."""
+        super().optimizer_step(*args, **kwargs)
+        self.model.cap_logit_scale_()
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser over decay groups, and the schedule by step."""
+        # The scaler of 16-mixed unscales gradients by itself, which a fused optimiser would do a second time.
+        fused = self.trainer.precision != "16-mixed"
+        optimizer = build_optimizer(self.optimizer, self, fused=fused)
+        total_steps = self.trainer.estimated_stepping_batches
+        scheduler = LambdaLR(optimizer, functools.partial(self.schedule, total_steps=int(total_steps)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Steps the schedule; the learning rate is logged by the progress callback."""
+        scheduler.step()
+
+    def scorer(self) -> Scorer:
+        """How the model scores classes, given what it learned."""
+        return self.objective.scorer(self.model, self.tokenizer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the parts and the configuration as plain data."""
+        write_description(checkpoint, self, self.config)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: Any = None, allow_modules: Collection[str] = (), **_: Any
+    ) -> Self:
+        """Rebuilds the task with its weights; the file needs nothing beside it, and nothing of it is unpickled.
+
+        Args:
+            checkpoint_path: A checkpoint of a run.
+            map_location: Device of the tensors; the CPU by default.
+            allow_modules: Modules beside the installed packages whose classes the checkpoint may name.
+
+        Returns:
+            The task, in training mode.
+
+        Raises:
+            ValueError: If the file is no checkpoint of this package, or its weights do not fit.
+        """
+        checkpoint = read_checkpoint(checkpoint_path, map_location)
+        task = build(checkpoint["clip_lightning"]["task"], allow_modules=allow_modules, partial=(Optimizer,))
+        if not isinstance(task, cls):
+            raise ValueError(f"{str(checkpoint_path)!r} holds a {type(task).__name__}, not a {cls.__name__}")
+        task.load_state_dict(checkpoint["state_dict"])
+        task.config = checkpoint["clip_lightning"]["config"]
+        return task
+
+
+def _check_vocabulary(tokenizer: Tokenizer, text_encoder: TextEncoder) -> None:
+    """Refuses a text tower whose ids or positions are not the tokeniser's."""
+    for name in ("vocab_size", "context_length"):
+        wanted, given = getattr(tokenizer, name), getattr(text_encoder, name)
+        if wanted != given:
+            raise ValueError(
+                f"text_encoder.{name} is {given}, but {type(tokenizer).__name__} has {wanted}; give both the same"
+            )

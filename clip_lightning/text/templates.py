@@ -1,0 +1,71 @@
+"""Prompt templates, and the text files that hold templates or names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+PLACEHOLDER = "{}"
+
+
+def fill(template: str, name: str) -> str:
+    """Puts a class name into a template: ``fill("a photo of a {}.", "dog")`` is ``"a photo of a dog."``.
+
+    Raises:
+        ValueError: If the template has no placeholder.
+    """
+    if PLACEHOLDER not in template:
+        raise ValueError(f"template {template!r} has no place for the name; write {PLACEHOLDER} where it goes")
+    # Not str.format: a name may contain braces.
+    return template.replace(PLACEHOLDER, name)
+
+
+def numbered_lines(path: str | Path) -> list[tuple[int, str]]:
+    """Entries of a text file with one a line, and their line numbers from 1.
+
+    Blank lines and lines that begin with ``#`` are comments.
+
+    Raises:
+        ValueError: If the file is missing, is not UTF-8 or has no entries, with its path.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise ValueError(f"{path} has no entries; write one a line")
+    return lines
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Entries of a text file with one a line; blank lines and lines that begin with ``#`` are comments.
+
+    Raises:
+        ValueError: As ``numbered_lines``.
+    """
+    return [line for _, line in numbered_lines(path)]
+
+
+def read_templates(templates: Sequence[str] | str | Path) -> list[str]:
+    """Templates from a list, or from a text file with one a line.
+
+    Args:
+        templates: Sentences with a ``{}`` each, or the path of a file of them.
+
+    Raises:
+        ValueError: If a template has no placeholder (with its file and line), or there are none.
+    """
+    if isinstance(templates, str | Path):
+        placed = [(f"{templates}:{number}: ", line) for number, line in numbered_lines(templates)]
+    else:
+        placed = [("", template) for template in templates]
+    if not placed:
+        raise ValueError(f'templates is an empty list; "{PLACEHOLDER}" alone uses the bare names')
+    for place, template in placed:
+        try:
+            fill(template, "")
+        except ValueError as error:
+            raise ValueError(f"{place}{error}") from None
+    return [template for _, template in placed]

@@ -1,0 +1,231 @@
+"""The journal of a run: an append-only file of JSON lines that survives a kill at any moment.
+
+Every record has ``kind`` and ``time`` (ms since 1970, UTC), and by kind:
+
+========  ==============================  =====================================================================
+kind      further keys                    meaning
+========  ==============================  =====================================================================
+start     experiment, run_name,           a process begins to write; ``process`` is its host, pid and start time
+          tracking_uri, process
+metrics   step, values                    floats by name; JSON lacks NaN and infinities: "nan", "inf", "-inf"
+params    values                          strings by dotted name
+tags      values                          strings by name
+artifact  path, folder                    a file to upload; relative paths start at the run folder
+rewind    step                            training resumes there: earlier points of this step or later are void
+status    status                          RUNNING, FINISHED, FAILED or KILLED; the last one holds
+close     -                               the process that wrote ``start`` writes nothing more
+========  ==============================  =====================================================================
+"""
+
+import errno
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["start", "metrics", "params", "tags", "artifact", "rewind", "status", "close"]
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of a journal.
+
+    Args:
+        kind: What it records, or "damaged" for a complete line that is no record (a failing disk).
+        content: Its keys; for "damaged" the text under ``line``.
+        end: Byte offset behind it, where reading goes on.
+    """
+
+    kind: str
+    content: dict[str, Any]
+    end: int
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The values of a "metrics" record as floats."""
+        return {name: float(value) for name, value in self.content["values"].items()}
+
+
+class Series(NamedTuple):
+    """The points of one metric as columns, in the order in which they were written."""
+
+    step: list[int]
+    value: list[float]
+    time_ms: list[int]
+
+
+class Journal:
+    """Appends records; each is with the operating system when the call returns, so that killing the writer loses none.
+
+    Args:
+        path: File to append to; created with the first record. A line that a kill cut short is removed then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+        self._lock = threading.Lock()
+
+    def start(
+        self, experiment: str, run_name: str | None, tracking_uri: str, process: Mapping[str, str | int | float]
+    ) -> None:
+        """Says who writes from here on, and where the records belong.
+
+        Args:
+            experiment: Name of the MLflow experiment.
+            run_name: Name of the run, or None to let MLflow choose.
+            tracking_uri: Where the journal is to be delivered, without a password.
+            process: ``host``, ``pid`` and ``started`` (s since 1970) of the writer.
+        """
+        content = {"experiment": experiment, "run_name": run_name, "tracking_uri": tracking_uri}
+        self._append("start", **content, process=dict(process))
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Records what was measured at a step; NaN and infinities are allowed."""
+        self._append("metrics", step=step, values={name: _json_number(float(value)) for name, value in values.items()})
+
+    def log_params(self, values: Mapping[str, str]) -> None:
+        """Records parameters of the run, by dotted name, at full length."""
+        self._append("params", values=dict(values))
+
+    def log_tags(self, values: Mapping[str, str]) -> None:
+        """Records tags; a later value replaces an earlier one."""
+        self._append("tags", values=dict(values))
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Records a file or folder to upload.
+
+        Args:
+            path: The file; it is read when it is delivered. Inside the run folder it is noted relative to it, so that
+                the folder can be moved.
+            folder: Folder among the run's artifacts, or None for their root.
+        """
+        absolute, root = path.resolve(), self.path.parent.resolve()
+        noted = absolute.relative_to(root) if absolute.is_relative_to(root) else absolute
+        self._append("artifact", path=str(noted), folder=folder)
+
+    def log_status(self, status: Status) -> None:
+        """Records how the run stands, and asks the disk to keep everything so far."""
+        self._append("status", status=status)
+        assert self._file is not None
+        os.fsync(self._file)
+
+    def rewind(self, step: int) -> None:
+        """Declares every point recorded so far at this step or later void, since training resumes there."""
+        self._append("rewind", step=step)
+
+    def close(self) -> None:
+        """Records that this process writes nothing more, and closes the file; a later record opens it again."""
+        self._append("close")
+        with self._lock:
+            assert self._file is not None
+            os.close(self._file)
+            self._file = None
+
+    def _append(self, kind: Kind, **content: Any) -> None:
+        record = {"kind": kind, "time": time.time_ns() // 1_000_000, **content}
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        with self._lock:
+            if self._file is None:
+                self._file = _open_for_append(self.path)
+            size = os.fstat(self._file).st_size
+            # One write for the whole line: a reader sees it complete, or as a tail without a line break.
+            if os.write(self._file, line) != len(line):
+                os.ftruncate(self._file, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+
+def _open_for_append(path: Path) -> int:
+    """Opens the file and removes a torn last line, which would otherwise spoil the record that follows it."""
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    size = keep = os.fstat(file).st_size
+    while keep > 0:
+        block_start = max(0, keep - 4096)
+        line_break = os.pread(file, keep - block_start, block_start).rfind(b"\n")
+        if line_break >= 0:
+            keep = block_start + line_break + 1
+            break
+        keep = block_start
+    if keep < size:
+        os.ftruncate(file, keep)
+    return file
+
+
+def _json_number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def read(path: Path, offset: int = 0) -> Iterator[Record]:
+    """Reads the complete records of a journal, also while it is written.
+
+    Args:
+        path: The journal.
+        offset: Byte offset to start at: 0, or the ``end`` of a record.
+
+    Yields:
+        Records in order. A torn last line is left for a later call.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            yield _parse(line, offset)
+
+
+def _parse(line: bytes, end: int) -> Record:
+    try:
+        content = json.loads(line)
+        return Record(content["kind"], content, end)
+    except (ValueError, TypeError, KeyError):
+        return Record("damaged", {"line": line.decode(errors="replace")}, end)
+
+
+def metrics(path: Path) -> dict[str, Series]:
+    """Reads the learning curves of a run, without the points that a resumed run made void.
+
+    Args:
+        path: The journal.
+
+    Returns:
+        Columns by metric name.
+    """
+    points: dict[str, list[tuple[int, float, int]]] = {}
+    for record in read(path):
+        if record.kind == "rewind":
+            step = record.content["step"]
+            points = {name: [row for row in rows if row[0] < step] for name, rows in points.items()}
+        elif record.kind == "metrics":
+            for name, value in record.values.items():
+                points.setdefault(name, []).append((record.content["step"], value, record.content["time"]))
+    return {name: Series(*map(list, zip(*rows, strict=True))) for name, rows in points.items() if rows}
+
+
+def void_points(path: Path, end: int) -> set[tuple[str, int]]:
+    """Finds the points that a later rewind made void.
+
+    Args:
+        path: The journal.
+        end: Byte offset up to which rewinds count.
+
+    Returns:
+        (metric name, step) of each point that was written before a rewind to this step or an earlier one.
+    """
+    rewinds = [(record.end, record.content["step"]) for record in read(path) if record.kind == "rewind"]
+    rewinds = [rewind for rewind in rewinds if rewind[0] <= end]
+    found: set[tuple[str, int]] = set()
+    for record in read(path):
+        while rewinds and rewinds[0][0] <= record.end:
+            rewinds.pop(0)
+        if not rewinds:
+            break
+        if record.kind == "metrics" and record.content["step"] >= min(step for _, step in rewinds):
+            found.update((name, record.content["step"]) for name in record.content["values"])
+    return found

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+
+from clip_lightning.data.features import Features
+from clip_lightning.data.labelled import LabelledDataset
+from clip_lightning.evaluation.zero_shot import ZeroShot
+
+
+class Labels(LabelledDataset):
+    """Labels without images."""
+
+    def __init__(self, classes=8, names=None):
+        self.name, self.split, self.templates = "toy", "test", ["a photo of a {}.", "a {}"]
+        self.class_names = names or [[f"thing {label}"] for label in range(classes)]
+
+    def target(self, index):
+        raise NotImplementedError
+
+
+class Fixed:
+    """A context with scores that the test made."""
+
+    def __init__(self, scores, target, missing=()):
+        self.scores = np.asarray(scores, dtype=float)
+        self.features = Features(
+            self.scores, np.arange(len(scores)), np.asarray(target), dict.fromkeys(missing, "torn")
+        )
+        self.templates = None
+
+    def images(self, dataset):
+        return self.features
+
+    def class_scores(self, dataset, templates):
+        self.templates = templates
+        return self.scores
+
+
+def evaluate(scores, target, classes=8, **changes):
+    evaluator = ZeroShot(Labels(classes))
+    results = evaluator.compute(evaluator.collect(Fixed(scores, target, **changes)))
+    return {result.metric: result for result in results}
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(0)
+    target = rng.choice(8, size=400, p=np.arange(1, 9) / 36)
+    return rng.normal(size=(400, 8)) + 1.5 * np.eye(8)[target], target
+
+
+def test_the_figures_agree_with_scikit_learn(scored):
+    scores, target = scored
+    results = evaluate(scores, target)
+    assert results["accuracy"].value == pytest.approx((scores.argmax(axis=1) == target).mean())
+    assert results["top_5_accuracy"].value == pytest.approx(top_k_accuracy_score(target, scores, k=5))
+    expected = balanced_accuracy_score(target, scores.argmax(axis=1))
+    assert results["mean_per_class_accuracy"].value == pytest.approx(expected)
+
+
+def test_a_result_says_what_it_stands_on(scored):
+    results = evaluate(*scored, missing=[400, 401])
+    for metric, result in results.items():
+        assert result.name == f"zero_shot/toy/{metric}"
+        assert (result.n, result.missing, result.source) == (400, 2, "toy")
+        assert result.interval[0] < result.value < result.interval[1]
+        assert result.protocol["split"] == "test"
+        assert result.protocol["templates"] == ["a photo of a {}.", "a {}"]
+        assert result.protocol["class_names"][3] == ["thing 3"]
+    assert results["accuracy"].items.mean() == pytest.approx(results["accuracy"].value)
+
+
+def test_an_oracle_is_always_right():
+    target = np.arange(80) % 8
+    results = evaluate(np.eye(8)[target], target)
+    assert [result.value for result in results.values()] == [1.0, 1.0, 1.0]
+
+
+def test_random_embeds_are_at_chance():
+    rng = np.random.default_rng(2)
+    rows, classes = (
+        v / np.linalg.norm(v, axis=1, keepdims=True) for v in (rng.normal(size=(n, 32)) for n in (4000, 8))
+    )
+    results = evaluate(rows @ classes.T, np.arange(4000) % 8)
+    for metric, chance in [("accuracy", 1 / 8), ("top_5_accuracy", 5 / 8), ("mean_per_class_accuracy", 1 / 8)]:
+        low, high = results[metric].interval
+        assert low < chance < high
+
+
+@pytest.mark.parametrize("target", [np.arange(80) % 8, np.zeros(80, dtype=int), np.full(80, 7)])
+def test_a_collapsed_model_is_at_chance_not_right(target):
+    results = evaluate(np.full((80, 8), 14.3), target)
+    assert results["accuracy"].value == pytest.approx(1 / 8)
+    assert results["top_5_accuracy"].value == pytest.approx(5 / 8)
+    assert results["mean_per_class_accuracy"].value == pytest.approx(1 / 8)
+
+
+def test_nan_scores_are_wrong():
+    target = np.arange(80) % 8
+    results = evaluate(np.full((80, 8), np.nan), target)
+    assert [result.value for result in results.values()] == [0.0, 0.0, 0.0]
+
+
+def test_the_order_of_the_classes_does_not_matter(scored):
+    scores, target = scored
+    order = np.random.default_rng(1).permutation(8)
+    permuted = evaluate(scores[:, order], np.argsort(order)[target])
+    for metric, result in evaluate(scores, target).items():
+        assert permuted[metric].value == pytest.approx(result.value)
+        np.testing.assert_array_equal(permuted[metric].items, result.items)
+
+
+@pytest.mark.parametrize(("classes", "has_top_5"), [(5, False), (6, True)])
+def test_top_5_is_for_more_than_five_classes(classes, has_top_5):
+    assert ("top_5_accuracy" in evaluate(np.eye(classes), np.arange(classes), classes)) == has_top_5
+
+
+def test_a_class_with_one_sample_leaves_the_mean_without_interval():
+    result = evaluate(np.eye(3), np.arange(3), classes=3)["mean_per_class_accuracy"]
+    assert result.interval is None
+    assert "single sample" in result.method
+
+
+def test_own_templates_replace_those_of_the_data_set():
+    evaluator, context = ZeroShot(Labels(2), ["{}"], name="bare"), Fixed(np.eye(2), [0, 1])
+    result = evaluator.compute(evaluator.collect(context))[0]
+    assert context.templates == ["{}"]
+    assert result.protocol["templates"] == ["{}"]
+    assert result.name == "bare/toy/accuracy"
+
+
+@pytest.mark.parametrize("templates", [[], ["a photo"], ["a {}", "a photo"]])
+def test_a_template_needs_a_place_for_the_name(templates):
+    with pytest.raises(ValueError, match="must each have a"):
+        ZeroShot(Labels(), templates)
+
+
+def test_a_class_needs_a_name():
+    with pytest.raises(ValueError, match=r"\[1\] of 'toy' have no name"):
+        ZeroShot(Labels(names=[["cat"], []]))
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_without_a_name_is_refused_with_the_names(label):
+    with pytest.raises(ValueError, match=rf"\[{label}\].*'thing 0', 'thing 1', 'thing 2'"):
+        evaluate(np.eye(3), [0, 1, label], classes=3)
+
+
+def test_several_labels_a_sample_are_refused():
+    with pytest.raises(ValueError, match="several labels"):
+        evaluate(np.eye(3), np.eye(3, dtype=int), classes=3)

@@ -1,0 +1,62 @@
+"""Decay groups, the fused optimiser, and the schedule against its formula."""
+
+import functools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from clip_lightning.optim import PAPER_ADAMW, WarmupCosine, build_optimizer, decay_groups
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+        self.norm = nn.LayerNorm(4)
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.embedding = nn.Embedding(5, 4)
+        self.position_embedding = nn.Parameter(torch.zeros(6, 4))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, 4))
+        self.logit_scale = nn.Parameter(torch.tensor(1.0))
+        self.frozen = nn.Linear(2, 2).requires_grad_(False)
+        self.special = nn.Parameter(torch.zeros(2, 2))
+
+    def no_weight_decay(self):
+        return {"special"}
+
+
+def test_only_matrices_decay():
+    model = Model()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed, others = decay_groups(model)
+    assert {names[id(p)] for p in decayed["params"]} == {"linear.weight", "conv.weight", "embedding.weight"}
+    assert others["weight_decay"] == 0.0
+    assert {names[id(p)] for p in others["params"]} == {
+        "linear.bias", "norm.weight", "norm.bias", "conv.bias", "position_embedding", "cls_token", "logit_scale",
+        "special",
+    }  # fmt: skip
+
+
+def test_the_optimiser_is_fused_where_it_can_be():
+    assert build_optimizer(PAPER_ADAMW, Model(), fused=True).defaults["fused"] is True
+    assert not build_optimizer(PAPER_ADAMW, Model(), fused=False).defaults["fused"]
+    explicit = functools.partial(torch.optim.AdamW, fused=False)
+    assert build_optimizer(explicit, Model(), fused=True).defaults["fused"] is False
+    assert isinstance(build_optimizer(functools.partial(torch.optim.Rprop), Model(), fused=True), torch.optim.Rprop)
+
+
+def test_the_schedule_warms_up_linearly_and_falls_like_a_cosine():
+    schedule = WarmupCosine(warmup_steps=4, final_factor=0.1)
+    assert [schedule(step, 20) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert schedule(4, 20) == 1.0
+    assert schedule(12, 20) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 8 / 16)) / 2)
+    assert schedule(20, 20) == pytest.approx(0.1)
+    assert schedule(500, 20) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("arguments", [{"warmup_steps": -1}, {"final_factor": 1.5}])
+def test_a_schedule_out_of_range_is_refused(arguments):
+    with pytest.raises(ValueError, match=str(next(iter(arguments.values())))):
+        WarmupCosine(**arguments)

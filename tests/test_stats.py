@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from scipy.stats import binomtest, bootstrap
+
+from clip_lightning.stats import bootstrap_mean_per_class, wilson_interval
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (10, 10), (1, 1), (3, 7), (512, 1000), (49_999, 50_000)])
+def test_wilson_agrees_with_scipy(hits, n):
+    expected = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="wilson")
+    assert wilson_interval(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 0), (-1, 5), (6, 5), (float("nan"), 5)])
+def test_wilson_refuses_what_is_no_proportion(hits, n):
+    with pytest.raises(ValueError, match="successes"):
+        wilson_interval(hits, n)
+
+
+def test_wilson_contains_its_value():
+    for n in range(1, 60):
+        for hits in range(n + 1):
+            low, high = wilson_interval(hits, n)
+            assert 0 <= low <= hits / n <= high <= 1
+
+
+def test_bootstrap_of_one_class_agrees_with_scipy(rng):
+    values = rng.random(200)
+    expected = bootstrap((values,), np.mean, method="percentile", n_resamples=2000, rng=1).confidence_interval
+    ends = bootstrap_mean_per_class(values, np.zeros(200, dtype=int))
+    assert ends == pytest.approx((expected.low, expected.high), abs=0.005)
+
+
+def test_bootstrap_of_classes_agrees_with_drawing_the_samples(rng):
+    classes = np.repeat([0, 1, 2], [20, 50, 200])
+    hits = (rng.random(270) < np.array([0.9, 0.5, 0.2])[classes]).astype(float)
+    means = [
+        np.mean([rng.choice(hits[classes == label], size=(classes == label).sum()).mean() for label in range(3)])
+        for _ in range(3000)
+    ]
+    assert bootstrap_mean_per_class(hits, classes) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.012)
+
+
+def test_bootstrap_covers_the_truth_about_as_often_as_it_says(rng):
+    chances, classes = np.array([0.8, 0.5, 0.3, 0.6]), np.repeat(np.arange(4), 60)
+    covered = 0
+    for _ in range(300):
+        low, high = bootstrap_mean_per_class((rng.random(240) < chances[classes]).astype(float), classes)
+        covered += low <= chances.mean() <= high
+    assert 0.90 <= covered / 300 <= 0.99
+
+
+def test_bootstrap_repeats_with_its_seed(rng):
+    hits, classes = (rng.random(90) < 0.5).astype(float), np.repeat([0, 1, 2], 30)
+    assert bootstrap_mean_per_class(hits, classes, seed=3) == bootstrap_mean_per_class(hits, classes, seed=3)
+    assert bootstrap_mean_per_class(hits, classes, seed=3) != bootstrap_mean_per_class(hits, classes, seed=4)
+
+
+def test_a_class_with_one_sample_has_no_interval():
+    assert bootstrap_mean_per_class(np.array([1.0, 0.0, 1.0]), np.array([0, 0, 1])) is None

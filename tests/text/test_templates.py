@@ -1,0 +1,36 @@
+import pytest
+
+from clip_lightning.text import fill, read_lines, read_templates
+
+
+def test_name_goes_in_as_it_is():
+    assert fill("a photo of a {}, a kind of {}.", "{set} 100%") == "a photo of a {set} 100%, a kind of {set} 100%."
+
+
+def test_template_without_place_is_refused():
+    with pytest.raises(ValueError, match=r"'a photo of a dog' has no place .* write \{\}"):
+        fill("a photo of a dog", "cat")
+
+
+def test_file_and_list_agree(tmp_path):
+    path = tmp_path / "templates.txt"
+    path.write_text("# two\n\na photo of a {}.\n  a drawing of {}.  \n")
+    assert read_templates(path) == read_templates(["a photo of a {}.", "a drawing of {}."])
+    assert read_lines(path) == ["a photo of a {}.", "a drawing of {}."]
+
+
+def test_mistakes_name_the_file_and_line(tmp_path):
+    path = tmp_path / "templates.txt"
+    path.write_text("# comment\na photo of a {}.\na photo\n")
+    with pytest.raises(ValueError, match=r"templates\.txt:3: template 'a photo'"):
+        read_templates(path)
+    path.write_text("# nothing\n")
+    with pytest.raises(ValueError, match=r"templates\.txt has no entries"):
+        read_templates(path)
+    path.write_bytes(b"caf\xe9\n")
+    with pytest.raises(ValueError, match=r"templates\.txt is not UTF-8"):
+        read_lines(path)
+    with pytest.raises(ValueError, match=r"cannot read .*missing\.txt"):
+        read_lines(tmp_path / "missing.txt")
+    with pytest.raises(ValueError, match="empty list"):
+        read_templates([])
