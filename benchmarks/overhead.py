@@ -1,9 +1,9 @@
 # .venv/bin/python benchmarks/overhead.py
 """What Lightning, logging and callbacks add to a training step, against a bare PyTorch loop of the same model.
 
-Both train the quickstart's model from the same start on the same batches, in alternating rounds of one process. A step's
-time runs from the end of one step to the end of the next, so that it includes the loader. Printed are the medians over
-steps, and the ratio with its range over the rounds.
+Both train the quickstart's model from the same start on the same batches, in alternating rounds of one process. The
+time of a step runs from the end of one step to the end of the next, so that it includes the loader. Printed are the
+medians over steps, and the ratio with its range over the rounds.
 """
 
 import argparse
@@ -97,7 +97,9 @@ def main() -> None:
         bare, fit = median_step(bare_ends(options.steps)), median_step(lightning_ends(options.steps))
         ratios.append(fit / bare)
         print(f"round {round_number + 1}: bare {1e3 * bare:.1f} ms, fit {1e3 * fit:.1f} ms, ratio {fit / bare:.3f}")
-    print(f"overhead: median {statistics.median(ratios) - 1:+.1%}, range {min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%}")
+    print(
+        f"overhead: median {statistics.median(ratios) - 1:+.1%}, range {min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%}"
+    )
 
 
 if __name__ == "__main__":

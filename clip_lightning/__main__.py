@@ -1,7 +1,8 @@
-"""Picks the verb with the standard library alone, so that help needs no torch: ``python -m clip_lightning VERB ...``."""
+"""Picks the verb with the standard library alone, so that help needs no torch."""
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"clip_lightning: {_wrong_verb(verb, rest)}", file=sys.stderr)
         return 2
+    # As `python -m` does: a class_path may lead to the user's own file in the working directory.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
     from clip_lightning.cli.errors import run_verb
 
     return run_verb(verb, importlib.import_module(f"clip_lightning.cli.{verb}").main, rest)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from clip_lightning.spec import HasSpec, spec_of
 
@@ -56,5 +57,33 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
         raise ValueError(f"{str(path)!r} was not saved by clip_lightning: it has no key {KEY!r}")
     found = checkpoint[KEY].get("format")
     if found != FORMAT:
-        raise ValueError(f"checkpoint {str(path)!r} has format {found}; this version reads {FORMAT}: update the package")
+        raise ValueError(
+            f"checkpoint {str(path)!r} has format {found}; this version reads {FORMAT}: update the package"
+        )
     return dict(checkpoint)
+
+
+def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Loads a checkpoint's weights, all of them, into a module that fits them.
+
+    Args:
+        module: What was saved, built again.
+        checkpoint: As ``read_checkpoint`` returns it.
+        path: Where it came from, for the message.
+
+    Raises:
+        ValueError: If weights are missing, unknown or of another shape: their number, and the first ten.
+    """
+    given, wanted = checkpoint["state_dict"], module.state_dict()
+    faults = [f"missing {name}" for name in wanted if name not in given]
+    faults += [f"unknown {name}" for name in given if name not in wanted]
+    faults += [
+        f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    if faults:
+        raise ValueError(
+            f"checkpoint {str(path)!r} is of another model; {len(faults)} weights do not fit: {'; '.join(faults[:10])}"
+        )
+    module.load_state_dict(given)

@@ -91,7 +91,7 @@ class ImageTextDataModule(LightningDataModule):
         return PairLoader(
             self.train,
             tokenizer=task.tokenizer,
-            transform=RandomSquareCrop(pixels.size, tuple(self.crop_scale), pixels.interpolation),
+            transform=RandomSquareCrop(pixels.size, self.crop_scale, pixels.interpolation),
             batch_size=self._per_process(world_size),
             weights=self.weights,
             samples_per_epoch=self.samples_per_epoch,

@@ -20,6 +20,10 @@ PAPER_ADAMW = functools.partial(torch.optim.AdamW, lr=5e-4, betas=(0.9, 0.98), e
 and eps 1e-8."""
 
 
+POSITION_NAMES = frozenset({"position_embedding", "positional_embedding", "pos_embed"})
+"""What position embeddings are called, here and in the field; unlike biases they have the shape of a matrix."""
+
+
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
     """Splits trainable parameters into those with weight decay and those without.
 
@@ -39,7 +43,7 @@ def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             is_matrix = parameter.squeeze().ndim >= 2
-            is_position = "position" in name or "pos_embed" in name
+            is_position = name.rpartition(".")[2] in POSITION_NAMES
             groups[is_matrix and not is_position and name not in excluded].append(parameter)
     return [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}]
 
@@ -69,12 +73,16 @@ def build_optimizer(optimizer: OptimizerCallable, module: nn.Module, *, fused: b
         ValueError: If ``optimizer`` is no partial of a class, which a checkpoint could not name.
     """
     if not isinstance(optimizer, functools.partial):
-        raise ValueError(f"optimizer {optimizer!r} is no functools.partial of an optimiser class, such as {PAPER_ADAMW}")
+        raise ValueError(
+            f"optimizer {optimizer!r} is no functools.partial of an optimiser class, such as {PAPER_ADAMW}"
+        )
+    keywords = {}
     has_fused = "fused" in inspect.signature(partial_class(optimizer)).parameters
     is_open = optimizer.keywords.get("fused") is None and not optimizer.keywords.get("foreach")
     if fused and has_fused and is_open:
-        return optimizer(decay_groups(module), fused=True)
-    return optimizer(decay_groups(module))
+        keywords["fused"] = True
+    built: Optimizer = optimizer(decay_groups(module), **keywords)
+    return built
 
 
 class Schedule(HasSpec, ABC):

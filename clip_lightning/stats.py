@@ -50,7 +50,8 @@ def bootstrap_mean_per_class(
         seed: Of the random draws.
 
     Returns:
-        Lower and upper end; None if a class has a single sample, whose spread nothing tells.
+        Lower and upper end; None if resampling cannot show the spread: a class has a single sample, or in every class
+        all values are equal.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
@@ -64,5 +65,7 @@ def bootstrap_mean_per_class(
         if n < 2:
             return None
         means += rng.multinomial(n, counts / n, size=RESAMPLES) @ distinct / n
+    if np.ptp(means) == 0:
+        return None
     low, high = np.quantile(means / len(present), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from clip_lightning.batch import Batch
-from clip_lightning.checkpoint import read_checkpoint, write_description
+from clip_lightning.checkpoint import load_weights, read_checkpoint, write_description
 from clip_lightning.models import CLIP, ImageEncoder, TextEncoder
 from clip_lightning.objectives import Contrastive, Objective, Scorer
 from clip_lightning.optim import PAPER_ADAMW, OptimizerCallable, Schedule, WarmupCosine, build_optimizer
@@ -64,13 +64,13 @@ class CLIPTask(LightningModule, HasSpec):
         """Loss of one batch."""
         return self._step(batch, "train")
 
-    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Loss and in-batch retrieval on held-out pairs."""
-        return self._step(batch, "val")
+    def validation_step(self, batch: Batch | None, batch_index: int) -> Tensor | None:
+        """Loss and in-batch retrieval on held-out pairs, if there are any."""
+        return None if batch is None else self._step(batch, "val")
 
-    def test_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Loss and in-batch retrieval on the test pairs."""
-        return self._step(batch, "test")
+    def test_step(self, batch: Batch | None, batch_index: int) -> Tensor | None:
+        """Loss and in-batch retrieval on the test pairs, if there are any."""
+        return None if batch is None else self._step(batch, "test")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
         reduced = self.objective.reduce(self.model, self.objective.encode(self.model, batch))
@@ -78,6 +78,7 @@ class CLIPTask(LightningModule, HasSpec):
         scalars = {f"{stage}/{name}": value.detach() for name, value in reduced.items()}
         if is_training:
             scalars["train/scale"] = self.model.logit_scale.detach().exp()
+            scalars["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log_dict(scalars, on_step=is_training, on_epoch=not is_training, batch_size=len(batch))
         return reduced["loss"]
 
@@ -128,7 +129,7 @@ class CLIPTask(LightningModule, HasSpec):
         task = build(checkpoint["clip_lightning"]["task"], allow_modules=allow_modules, partial=(Optimizer,))
         if not isinstance(task, cls):
             raise ValueError(f"{str(checkpoint_path)!r} holds a {type(task).__name__}, not a {cls.__name__}")
-        task.load_state_dict(checkpoint["state_dict"])
+        load_weights(task, checkpoint, checkpoint_path)
         task.config = checkpoint["clip_lightning"]["config"]
         return task
 

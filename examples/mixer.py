@@ -19,12 +19,12 @@ from clip_lightning.models import ImageEncoder
 
 
 class Mixer(ImageEncoder):
-    """MLP-Mixer: MLPs over positions and over channels in turn, and the mean over positions.
+    """MLP-Mixer: MLPs over tokens and over channels in turn, and the mean over tokens.
 
     Args:
         image_size: Side of the square input, in pixels.
         patch_size: Side of one patch, in pixels; must divide ``image_size``.
-        width: Channels of each position, and of the output.
+        width: Channels of each token, and of the output.
         depth: Number of layers.
 
     Raises:
@@ -37,13 +37,13 @@ class Mixer(ImageEncoder):
         if image_size % patch_size:
             raise ValueError(f"patch_size {patch_size} does not divide image_size {image_size}; change one of them")
         super().__init__(image_size=image_size, output_dim=width)
-        positions = (image_size // patch_size) ** 2
+        tokens = (image_size // patch_size) ** 2
         self.patch_embedding = nn.Conv2d(3, width, patch_size, stride=patch_size)
-        self.layers = nn.Sequential(*(MixerLayer(positions, width) for _ in range(depth)))
+        self.layers = nn.Sequential(*(MixerLayer(tokens, width) for _ in range(depth)))
         self.output_norm = nn.LayerNorm(width)
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
-        """Mean over positions after the last layer."""
+        """Mean over tokens after the last layer."""
         x = self.patch_embedding(image).flatten(2).mT
         return self.output_norm(self.layers(x)).mean(dim=1)
 
@@ -53,23 +53,23 @@ class Mixer(ImageEncoder):
 
 
 class MixerLayer(nn.Module):
-    """Mixes positions, then channels, each normalised before and added to its input.
+    """Mixes tokens, then channels, each normalised before and added to its input.
 
     Args:
-        positions: Number of patches.
+        tokens: Number of patches.
         width: Channels of each.
     """
 
-    def __init__(self, positions: int, width: int) -> None:
+    def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
-        self.position_norm = nn.LayerNorm(width)
-        self.position_mlp = _mlp(positions, hidden=width // 2)
+        self.token_norm = nn.LayerNorm(width)
+        self.token_mlp = _mlp(tokens, hidden=width // 2)
         self.channel_norm = nn.LayerNorm(width)
         self.channel_mlp = _mlp(width, hidden=4 * width)
 
-    def forward(self, x: Float[Tensor, "batch positions width"]) -> Float[Tensor, "batch positions width"]:
+    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         """Adds both branches."""
-        x = x + self.position_mlp(self.position_norm(x).mT).mT
+        x = x + self.token_mlp(self.token_norm(x).mT).mT
         return x + self.channel_mlp(self.channel_norm(x))
 
 

@@ -69,9 +69,7 @@ def test_the_signature_stays_that_of_the_constructor():
 
 
 def test_what_is_no_plain_data_is_named_with_its_place():
-    with pytest.raises(
-        ValueError, match=r"Tree\(leaf=\.\.\.\): Leaf\(width=\.\.\.\).*\.Linear"
-    ):
+    with pytest.raises(ValueError, match=r"Tree\(leaf=\.\.\.\): Leaf\(width=\.\.\.\).*\.Linear"):
         spec_of(Tree(Leaf(torch.nn.Linear(1, 1))))
 
 

@@ -61,5 +61,7 @@ def test_bootstrap_repeats_with_its_seed(rng):
     assert bootstrap_mean_per_class(hits, classes, seed=3) != bootstrap_mean_per_class(hits, classes, seed=4)
 
 
-def test_a_class_with_one_sample_has_no_interval():
-    assert bootstrap_mean_per_class(np.array([1.0, 0.0, 1.0]), np.array([0, 0, 1])) is None
+@pytest.mark.parametrize("classes", [[0, 0, 0, 1], [0, 1, 0, 1]])
+def test_what_resampling_cannot_show_has_no_interval(classes):
+    """A class with a single sample; and classes whose samples are all alike, as of a model that names one class."""
+    assert bootstrap_mean_per_class(np.array([1.0, 0.0, 1.0, 0.0]), np.array(classes)) is None

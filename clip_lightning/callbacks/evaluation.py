@@ -1,6 +1,7 @@
 """Runs evaluators while a model trains, and when it is validated or tested."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ class RunEvaluators(Callback):
     """Measures the model on labelled data at the end of epochs, every n steps, and on ``validate`` and ``test``.
 
     The results are logged as ``<stage>/<evaluator>/<dataset>/<metric>``, so that the best checkpoint can be chosen by
-    one of them, and written to ``results.json`` in the run folder.
+    one of them.
 
     Args:
         val: What to measure while training, and on ``validate``.
@@ -54,6 +55,8 @@ class RunEvaluators(Callback):
         """The latest results of each stage, their names beginning with it."""
         self.collected: list[tuple[Evaluator, Any]] = []
         """What each evaluator collected in the latest measurement, on every process."""
+        self.results_path: Path | None = None
+        """Where to write the results, if anywhere."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the untrained model, if asked."""
@@ -92,9 +95,8 @@ class RunEvaluators(Callback):
         _check_names(named)
         self.results[stage] = named
         task.log_dict({result.name: result.value for result in named}, on_step=False, on_epoch=True)
-        if trainer.is_global_zero:
-            rows = [result for rows in self.results.values() for result in rows]
-            write_results(f"{trainer.default_root_dir}/results.json", rows)
+        if self.results_path and trainer.is_global_zero:
+            write_results(self.results_path, [result for rows in self.results.values() for result in rows])
 
     def _measure(self, evaluators: list[Evaluator], trainer: Trainer, task: Any) -> list[Result]:
         """Results on the first process; the others take part in collecting and return nothing."""
@@ -102,8 +104,11 @@ class RunEvaluators(Callback):
         task.eval()
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             context = LiveContext(
-                task.scorer(), CenterCrop.of(task.model.pixels), batch_size=self.batch_size,
-                num_workers=self.num_workers, device=task.device,
+                task.scorer(),
+                CenterCrop.of(task.model.pixels),
+                batch_size=self.batch_size,
+                num_workers=self.num_workers,
+                device=task.device,
             )
             self.collected = [(evaluator, evaluator.collect(context)) for evaluator in evaluators]
         task.train(was_training)

@@ -66,7 +66,9 @@ class Progress(Callback):
     def _write_line(self, trainer: Trainer) -> None:
         self._shown = time.monotonic()
         total = int(trainer.estimated_stepping_batches)
-        line = f"epoch {trainer.current_epoch + 1:>3}  step {trainer.global_step:>6,}/{total:,}  {self._describe(trainer)}"
+        line = (
+            f"epoch {trainer.current_epoch + 1:>3}  step {trainer.global_step:>6,}/{total:,}  {self._describe(trainer)}"
+        )
         tqdm.write(line, file=sys.stderr)
 
     def _describe(self, trainer: Trainer) -> str:

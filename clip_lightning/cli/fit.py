@@ -1,5 +1,6 @@
 """``fit``: trains, evaluates each epoch, keeps the best checkpoint, and draws what was learned."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 
 from clip_lightning.callbacks import Pictures, Progress
+from clip_lightning.checkpoint import load_weights, read_checkpoint
 from clip_lightning.cli.compose import Config, compose, differing_keys, read_config, to_yaml
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.training import DEFAULTS, KEYS, TrainingCLI, build_cli, check_keys, show_help
@@ -36,8 +38,15 @@ def main(arguments: Sequence[str]) -> int:
     check_keys(config)
     check_duration(config)
     folder = open_run_folder(config)
-    cli = build_cli("fit", {**config, "run_dir": str(folder.path)})
-    checkpoint = start_or_continue(folder, cli.resolved)
+    try:
+        cli = build_cli("fit", {**config, "run_dir": str(folder.path)})
+        cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
+        checkpoint = start_or_continue(folder, cli.resolved)
+    except Exception:
+        # A run that could not begin leaves no folder behind; one that has something in it stays.
+        with contextlib.suppress(OSError):
+            folder.path.rmdir()
+        raise
     fit(cli, folder, arguments, checkpoint)
     return 0
 
@@ -83,7 +92,7 @@ def start_or_continue(folder: RunFolder, resolved: Config) -> Path | None:
                 f"{folder.path} holds a run whose configuration differs in {', '.join(differing[:10])}; "
                 "give another --run_dir, or the same configuration to continue it"
             )
-    if rank_zero_only.rank == 0:
+    if os.environ.get("LOCAL_RANK", "0") == "0":
         write_atomically(folder.config, to_yaml(resolved).encode())
     return last if last.exists() else None
 
@@ -100,16 +109,18 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     monitor, evaluation = cli.config.checkpoints.monitor, cli.part("evaluation")
     task.config = cli.resolved
-    cli.attach_loggers(folder.path)
+    evaluation.results_path = folder.results
+    cli.attach_loggers(folder.path, first_step=read_checkpoint(checkpoint)["global_step"] if checkpoint else 0)
     cli.add_callback(Progress(monitor))
     record(cli, folder, arguments)
     announce(cli, folder, checkpoint)
     trainer.fit(task, data, ckpt_path=checkpoint)
     # The last epoch need not be the best one: what is reported is the checkpoint that is kept.
     best = folder.checkpoints / "best.ckpt"
+    load_weights(task, read_checkpoint(best), best)
     cli.add_callback(Pictures(evaluation, data.test or data.val, curves_of(cli), cli.config.name))
-    trainer.validate(task, data, ckpt_path=best, verbose=False)
-    trainer.test(task, data, ckpt_path=best, verbose=False)
+    trainer.validate(task, data, verbose=False)
+    trainer.test(task, data, verbose=False)
     conclude(cli, folder)
 
 

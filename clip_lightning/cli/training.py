@@ -51,7 +51,9 @@ class TrainingCLI(LightningCLI):
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         for size in ("vocab_size", "context_length"):
             parser.link_arguments(
-                "model.tokenizer", f"model.text_encoder.init_args.{size}", lambda tokenizer, size=size: getattr(tokenizer, size),
+                "model.tokenizer",
+                f"model.text_encoder.init_args.{size}",
+                lambda tokenizer, size=size: getattr(tokenizer, size),
                 apply_on="instantiate",
             )
         parser.link_arguments("seed_everything", "data.seed", int)
@@ -75,13 +77,22 @@ class TrainingCLI(LightningCLI):
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         callbacks.insert(callbacks.index(self.part("checkpoints")), callback)
 
-    def attach_loggers(self, run_dir: Path) -> None:
-        """Gives the trackers their folder, and a run without one a journal: its figure is drawn from that."""
+    def attach_loggers(self, run_dir: Path, first_step: int) -> None:
+        """Gives the trackers their folder, and a run without one a journal: its figure is drawn from that.
+
+        Args:
+            run_dir: The run's folder.
+            first_step: Optimiser step at which this run begins or goes on; what an earlier try has recorded from
+                there on is void.
+        """
         if not any(isinstance(logger, MLflowTracker) for logger in self.trainer.loggers):
             self.trainer.loggers = [*self.trainer.loggers, MLflowTracker(live=False)]
         for logger in self.trainer.loggers:
             if isinstance(logger, MLflowTracker):
+                has_begun = (run_dir / "journal.jsonl").exists()
                 logger.attach(run_dir)
+                if has_begun:
+                    logger.rewind(first_step)
 
 
 def quiet() -> None:
@@ -130,6 +141,7 @@ def _parse(verb: str, arguments: Any) -> TrainingCLI:
         args=arguments,
         save_config_callback=None,
         seed_everything_default=0,
+        auto_configure_optimizers=False,
         parser_kwargs={"exit_on_error": False, "prog": f"clip_lightning {verb}"},
     )
 
@@ -199,7 +211,8 @@ def _with_suggestion(message: str) -> str:
         return f"key trainer.{group[2]} is not known; {_nearest(group[2], _parameters(Trainer))}"
     name = re.search(r"Expected a dot import path string: (\w+)", message)
     if name:
-        return f"{message.split(' Does not validate')[0]}; class {name[1]!r} is not known; {_nearest(name[1], _class_names())}"
+        place = message.split(" Does not validate")[0].split(": Expected")[0]
+        return f"{place}: class {name[1]!r} is not known; {_nearest(name[1], _class_names())}"
     return message
 
 
@@ -221,4 +234,5 @@ def _class_names() -> list[str]:
 
 
 def _subclasses(base: type) -> set[type]:
-    return {sub for direct in base.__subclasses__() for sub in {direct, *_subclasses(direct)}}
+    found: set[type] = set(base.__subclasses__())
+    return found.union(*map(_subclasses, found))

@@ -1,11 +1,11 @@
 """Sources of image-text pairs, their order, and loaders."""
 
 from clip_lightning.data.base import Damaged, RawSample, Source
-from clip_lightning.data.collate import collate, content_id
+from clip_lightning.data.collate import content_id
 from clip_lightning.data.decoding import decode
 from clip_lightning.data.evaluation_loader import EvaluationPairLoader
+from clip_lightning.data.image_pass import ImageBatch, labelled_images
 from clip_lightning.data.labelled import LabelledDataset
-from clip_lightning.data.labelled_images import ImageBatch, labelled_images
 from clip_lightning.data.labelled_manifest import LabelledManifest
 from clip_lightning.data.loader import PairLoader
 from clip_lightning.data.manifest import JsonLines
@@ -29,7 +29,6 @@ __all__ = [
     "ShapeScenesLabels",
     "Source",
     "Transform",
-    "collate",
     "content_id",
     "decode",
     "labelled_images",

@@ -7,13 +7,10 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from clip_lightning.data.base import Damaged
 
 MAX_MEGAPIXELS = 64.0
-# Modes that libjpeg turns into RGB as Pillow does; CMYK it does not.
-_PLAIN_JPEG_MODES = frozenset({"RGB", "L"})
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L"})
 
 
@@ -45,9 +42,7 @@ def decode(image: bytes | np.ndarray, max_megapixels: float = MAX_MEGAPIXELS) ->
     if opened.width * opened.height > max_megapixels * 1e6:
         raise Damaged(_too_large(max_megapixels))
     try:
-        if opened.format == "JPEG" and opened.mode in _PLAIN_JPEG_MODES:
-            return _decode_jpeg(image)
-        return _decode_any(opened)
+        return torch.from_numpy(np.array(_as_seen(opened))).permute(2, 0, 1)
     except Damaged:
         raise
     except Exception as error:  # as above
@@ -58,23 +53,16 @@ def _too_large(max_megapixels: float) -> str:
     return f"more than {max_megapixels:g} megapixels"
 
 
-def _decode_jpeg(image: bytes) -> UInt8[Tensor, "3 height width"]:
-    """As fast as Pillow, but without its copies."""
-    # A copy, since torch warns of read-only memory, and bytes are.
-    data = torch.frombuffer(bytearray(image), dtype=torch.uint8)
-    pixels: Tensor = decode_jpeg(data, mode=ImageReadMode.RGB, apply_exif_orientation=True)
-    return pixels
-
-
-def _decode_any(image: Image.Image) -> UInt8[Tensor, "3 height width"]:
-    image = ImageOps.exif_transpose(image)
+def _as_seen(image: Image.Image) -> Image.Image:
+    """Upright, without transparency, in RGB; no step copies an image that needs none of it."""
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _DEEP_MODES:
         image = _to_8_bit(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

@@ -84,7 +84,7 @@ class PairLoader:
             raise ValueError(f"batch_size {self._batch_size} must be 1 at least")
         available = min(num_samples, self._samples_per_epoch)
         if self._global_batch_size > available:
-            what = "the data hold" if available == num_samples else "samples_per_epoch is"
+            what = "the data, which hold" if available == num_samples else "samples_per_epoch, which is"
             raise ValueError(
                 f"a batch of {self._global_batch_size} samples (over all processes) is larger than {what} {available}; "
                 "lower batch_size"

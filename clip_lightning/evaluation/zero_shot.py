@@ -52,18 +52,21 @@ class ZeroShot(Evaluator):
             raise ValueError(f"the classes {nameless} of {dataset.name!r} have no name; give each at least one")
 
     def collect(self, context: Context) -> Scored:
-        """Scores every image against every class."""
-        return Scored(context.images(self.dataset), context.class_scores(self.dataset, self.templates))
-
-    def compute(self, collected: Scored) -> list[Result]:
-        """The accuracies, each with a 95 % interval.
+        """Scores every image against every class.
 
         Raises:
             ValueError: If a label has no class name, or the samples have several labels each.
         """
+        features = context.images(self.dataset)
+        # Here, where all processes see it, and not in compute: the others would wait for the one that fails.
+        self._check_labels(features.target)
+        scores = context.class_scores(self.dataset, self.templates)
+        assert scores.shape == (len(features.target), len(self.dataset.class_names)), scores.shape
+        return Scored(features, scores)
+
+    def compute(self, collected: Scored) -> list[Result]:
+        """The accuracies, each with a 95 % interval."""
         scores, target = collected.scores, collected.features.target
-        assert scores.shape == (len(target), len(self.dataset.class_names)), scores.shape
-        self._check_labels(target)
         missing = len(collected.features.missing)
         credit = top_k_credit(scores, target, k=1)
         results = [self._proportion("accuracy", credit, missing)]
@@ -91,7 +94,7 @@ class ZeroShot(Evaluator):
         self, items: Float[NDArray, "samples"], target: Int[NDArray, "samples"], missing: int
     ) -> Result:
         value, interval = mean_per_class(items, target), bootstrap_mean_per_class(items, target)
-        method = "stratified bootstrap" if interval else "none: a class has a single sample"
+        method = "stratified bootstrap" if interval else "none: too few different samples to resample"
         return self._result("mean_per_class_accuracy", value, interval, method, items, missing)
 
     def _result(

@@ -40,7 +40,7 @@ class ModifiedResNet(ImageEncoder):
     def __init__(
         self,
         image_size: int,
-        blocks: tuple[int, ...],
+        blocks: Sequence[int],
         output_dim: int,
         width: int = 64,
         num_heads: int | None = None,

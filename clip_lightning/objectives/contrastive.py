@@ -122,10 +122,10 @@ class Contrastive(Objective):
         all_texts, _ = gather_rows(text_embeds, group)
         with torch.no_grad():
             all_text_id, _ = gather_rows(text_id, group)
-        ids = (text_id, all_text_id) if self.repeated_captions else (None, None)
+        query_id, candidate_id = (text_id, all_text_id) if self.repeated_captions else (None, None)
         own = (
-            _one_direction(image_embeds, all_texts, scale, *ids, offset)
-            + _one_direction(text_embeds, all_images, scale, *ids, offset)
+            _one_direction(image_embeds, all_texts, scale, query_id, candidate_id, offset)
+            + _one_direction(text_embeds, all_images, scale, query_id, candidate_id, offset)
         ) / 2
         size = len(image_embeds)
         # The gradient is that of this process's rows; the value shown is that of the whole batch.

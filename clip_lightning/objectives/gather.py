@@ -53,7 +53,7 @@ def gather_rows(
         return rows, 0
     rank = dist.get_rank(group)
     if torch.is_grad_enabled():
-        gathered: Tensor = _GatherRows.apply(rows, group)  # type: ignore[no-untyped-call]
+        gathered: Tensor = _GatherRows.apply(rows, group)
         return gathered, rank * len(rows)
     return _gather_uneven(rows, group, world, rank)
 
@@ -64,9 +64,10 @@ def _gather_uneven(rows: Tensor, group: ProcessGroup | None, world: int, rank: i
     counts = sizes.tolist()
     padded = rows.new_zeros((max(counts), *rows.shape[1:]))
     padded[: len(rows)] = rows
-    gathered = rows.new_empty((world, *padded.shape))
+    gathered = rows.new_empty((world * len(padded), *padded.shape[1:]))
     dist.all_gather_into_tensor(gathered, padded, group=group)
-    return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)]), sum(counts[:rank])
+    parts = gathered.split(len(padded))
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]), sum(counts[:rank])
 
 
 def mean_over_processes(value: Tensor, weight: int, group: ProcessGroup | None = None) -> Tensor:

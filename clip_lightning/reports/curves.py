@@ -88,33 +88,47 @@ def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
 def _label_ends(axes: Axes, names: Sequence[str], ends: Sequence[float], colours: Sequence[str]) -> None:
     """Writes each name beside the end of its line, moved apart where lines end close together."""
     bottom, top = axes.get_ylim()
-    lines = max(name.count("\n") + 1 for name in names)
-    heights = spread([(end - bottom) / (top - bottom) for end in ends], gap=0.02 + 0.06 * lines)
+    sizes = [0.02 + 0.06 * (name.count("\n") + 1) for name in names]
+    heights = spread([(end - bottom) / (top - bottom) for end in ends], sizes)
     for name, height, colour in zip(names, heights, colours, strict=True):
         axes.text(
             1.02, height, name, color=colour, transform=axes.transAxes, va="center", fontweight="bold", fontsize=8
         )
 
 
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Moves heights apart to at least a gap, keeping their order and, as far as possible, their mean."""
-    order = np.argsort(heights, kind="stable")
-    # Clusters of labels that touch, each a list of ranks around its mean; merged until none touch.
-    clusters: list[tuple[float, int]] = []
-    for rank in order:
-        clusters.append((heights[rank], 1))
-        while len(clusters) > 1 and _touch(clusters[-2], clusters[-1], gap):
-            (low, few), (high, more) = clusters[-2:]
-            clusters[-2:] = [((low * few + high * more) / (few + more), few + more)]
-    placed = [mean + gap * (place - (size - 1) / 2) for mean, size in clusters for place in range(size)]
-    result = [0.0] * len(heights)
-    for rank, height in zip(order, placed, strict=True):
-        result[rank] = height
-    return result
+def spread(centers: Sequence[float], sizes: Sequence[float]) -> list[float]:
+    """Moves labels apart until none overlap: no further than needed, in their order, and within 0 to 1 if they fit.
+
+    Args:
+        centers: Where the labels would best stand.
+        sizes: Height of each.
+
+    Returns:
+        Where they stand.
+    """
+    order = np.argsort(centers, kind="stable").tolist()
+    # Groups of labels that touch; each stands around the mean of its members' best places.
+    groups: list[list[int]] = []
+    for label in order:
+        groups.append([label])
+        while len(groups) > 1 and _bottom(groups[-1], centers, sizes) < _bottom(groups[-2], centers, sizes) + sum(
+            sizes[member] for member in groups[-2]
+        ):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    placed = [0.0] * len(order)
+    for group in groups:
+        edge = _bottom(group, centers, sizes)
+        for label in group:
+            placed[label] = edge + sizes[label] / 2
+            edge += sizes[label]
+    return placed
 
 
-def _touch(below: tuple[float, int], above: tuple[float, int], gap: float) -> bool:
-    return above[0] - below[0] < gap * (below[1] + above[1]) / 2 - 1e-9
+def _bottom(group: Sequence[int], centers: Sequence[float], sizes: Sequence[float]) -> float:
+    """Lower edge of a stack of labels."""
+    height = sum(sizes[label] for label in group)
+    center = sum(centers[label] for label in group) / len(group)
+    return max(min(center - height / 2, 1 - height), 0.0)
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
@@ -126,4 +140,4 @@ def _short_names(names: Sequence[str]) -> list[str]:
         parts = [part[:-1] for part in parts]
     if len(parts) == 1:
         parts = [parts[0][-2:-1] or parts[0]]
-    return [textwrap.fill(" ".join(part).replace("_", " "), width=14) for part in parts]
+    return [textwrap.fill(" ".join(part).replace("_", " "), width=16) for part in parts]

@@ -157,8 +157,9 @@ class MLflowTracker(Logger):
             status: "success", "failed" or "aborted".
         """
         interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt)
-        self._status = "KILLED" if interrupted else _STATUSES.get(status, "FAILED")
-        self._write(lambda journal: journal.log_status(self._status))
+        ended: Status = "KILLED" if interrupted else _STATUSES.get(status, "FAILED")
+        self._write(lambda journal: journal.log_status(ended))
+        self._status = ended
 
     @rank_zero_only
     def close(self) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from clip_lightning.tracking import store
-from clip_lightning.tracking.delivery_state import read_state, write_state
+from clip_lightning.tracking.delivery_state import FILE_NAME, read_state, write_state
 from clip_lightning.tracking.journal import Record, Status, read, void_points
 from clip_lightning.tracking.mlflow_names import mlflow_name
 from clip_lightning.tracking.mlflow_requests import (
@@ -144,7 +144,9 @@ class Delivery:
         except DeliveryError:
             raise
         except Exception as error:  # Whatever a client library raises, the journal is the safe place to be in.
-            raise DeliveryError(f"{self._place}: {first_line(error)}") from error
+            lost = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+            remedy = f"; to deliver everything anew, delete {self.run_dir / FILE_NAME}" if lost else ""
+            raise DeliveryError(f"{self._place}: {first_line(error)}{remedy}") from error
         return counts
 
     def _connect(self) -> None:

@@ -132,6 +132,6 @@ def send_or_halve(send: Callable[[list[Any]], None], entities: Sequence[Any]) ->
 
 
 def first_line(error: BaseException) -> str:
-    """Shortens an error's text to one line; MLflow's errors run over dozens."""
-    lines = str(error).strip().splitlines()
+    """Shortens an error's text to one line, without passwords; MLflow's errors run over dozens of lines."""
+    lines = store.without_password(str(error)).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

@@ -48,8 +48,8 @@ def database_of(uri: str) -> Path | None:
 
 
 def without_password(uri: str) -> str:
-    """The same URI without a user and password, for files and messages."""
-    return re.sub(r"://[^/]*@", "://", uri, count=1)
+    """The same URI, or text with URIs, without users and passwords, for files and messages."""
+    return re.sub(r"://[^/\s]*@", "://", uri)
 
 
 def artifact_location(uri: str) -> str | None:

@@ -5,7 +5,9 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from clip_lightning.data import Damaged, decode
 
@@ -41,20 +43,21 @@ def test_pixels_come_back_as_they_are():
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_jpeg_is_as_pillow_decodes_it(mode):
-    image = encoded(Image.fromarray(PHOTO).convert(mode), "JPEG", quality=90)
-    expected = np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).astype(int)
-    assert np.abs(pixels(image) - expected).max() <= 1
+def test_jpeg_of_any_mode_is_the_picture(mode):
+    original = Image.fromarray(PHOTO).convert(mode)
+    found = pixels(encoded(original, "JPEG", quality=98))
+    assert np.abs(found.astype(int) - np.asarray(original.convert("RGB"))).mean() < 5
 
 
-def test_real_photos_are_as_pillow_decodes_them(shared_data):
+@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
+def test_real_photos_are_as_torchvision_decodes_them(shared_data):
     with tarfile.open(shared_data / "coco-captions-mini.tar") as tar:
         names = [member for member in tar.getmembers() if member.name.endswith(".jpg")][:12]
         assert len(names) == 12
         for name in names:
             image = tar.extractfile(name).read()
-            expected = np.asarray(Image.open(io.BytesIO(image)).convert("RGB")).astype(int)
-            assert np.abs(pixels(image) - expected).mean() < 0.05
+            data = torch.frombuffer(bytearray(image), dtype=torch.uint8)
+            assert torch.equal(decode(image), decode_jpeg(data, ImageReadMode.RGB))
 
 
 def test_transparent_emoji_lie_over_white(shared_data):
@@ -120,7 +123,7 @@ def large_png(side):
     [
         (b"", "empty file"),
         (b"no image at all", "not an image"),
-        (encoded(Image.fromarray(PHOTO), "JPEG")[:500], "image data cannot be decoded"),
+        (encoded(Image.fromarray(PHOTO), "JPEG")[:-60], "image data cannot be decoded"),
         (encoded(Image.fromarray(PHOTO))[:500], "image data cannot be decoded"),
         (large_png(8001), "more than 64 megapixels"),
         (large_png(30_000), "more than 64 megapixels"),

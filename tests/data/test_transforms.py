@@ -23,8 +23,9 @@ def test_centre_crop_equals_torchvision_and_pillow(shape, interpolation):
     resized = tv.resize(image, [32], InterpolationMode(interpolation), antialias=True)
     assert torch.equal(found, tv.center_crop(resized, [32, 32]))
     pillow = tv.resize(tv.to_pil_image(image), [32], InterpolationMode(interpolation))
-    difference = found.int() - tv.pil_to_tensor(tv.center_crop(pillow, [32, 32])).int()
-    assert difference.abs().float().mean() < 0.05
+    difference = (found.int() - tv.pil_to_tensor(tv.center_crop(pillow, [32, 32])).int()).abs()
+    assert difference.max() <= 1
+    assert difference.float().mean() < 0.1
 
 
 def test_squash_takes_the_whole_image():
@@ -51,8 +52,8 @@ def test_random_crop_is_a_square_of_the_image():
         height, width = ((found[channel].max() - found[channel].min()).item() * 20 / 19 for channel in (0, 1))
         assert abs(height - width) < 4
         sides.append(height)
-        tops.append(found[0].min().item() / (100 - height))
-        lefts.append(found[1].min().item() / (200 - width))
+        tops.append((found[0].mean().item() - (height - 1) / 2) / (100 - height))
+        lefts.append((found[1].mean().item() - (width - 1) / 2) / (200 - width))
     assert min(sides) == pytest.approx(50, abs=3)
     assert max(sides) == pytest.approx(80, abs=3)
     for places in (tops, lefts):

@@ -10,7 +10,8 @@ from torch import distributed, multiprocessing
 from clip_lightning.data.base import Damaged, RawSample, Source
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.data.transforms import CenterCrop
-from clip_lightning.inference import LiveContext, image_features
+from clip_lightning.inference.context import LiveContext
+from clip_lightning.inference.features import image_features
 
 CROP = CenterCrop(size=4)
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clip_lightning.inference import fill_templates, zero_shot_classifier
+from clip_lightning.inference import zero_shot_classifier
+from clip_lightning.inference.zero_shot import fill_templates
 from clip_lightning.models import CLIP, TextTransformer, VisionTransformer
 from clip_lightning.text import CLIPTokenizer
 

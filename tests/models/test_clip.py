@@ -84,7 +84,7 @@ def test_the_temperature_starts_at_the_papers_and_is_capped_from_above(model):
     model.cap_logit_scale_()
     assert model.logit_scale is parameter
     assert parameter.item() == pytest.approx(math.log(100))
-    model.cap_logit_scale_(max_multiplier=10)
+    model.cap_logit_scale_(max_multiplier=10.0)
     assert parameter.exp().item() == pytest.approx(10)
     parameter.data.fill_(-3.0)
     model.cap_logit_scale_()

@@ -53,12 +53,16 @@ def test_short_histories_are_drawn(history, tmp_path):
 
 
 def test_labels_are_moved_apart_in_order_and_no_further_than_needed():
-    assert spread([0.1, 0.5, 0.9], 0.2) == pytest.approx([0.1, 0.5, 0.9])
-    assert spread([0.52, 0.5], 0.1) == pytest.approx([0.56, 0.46])
-    heights = np.random.default_rng(0).random(8).tolist()
-    moved = spread(heights, 0.1)
-    assert np.argsort(moved).tolist() == np.argsort(heights).tolist()
-    assert np.diff(sorted(moved)).min() >= 0.1 - 1e-9
+    assert spread([0.1, 0.5, 0.9], [0.2] * 3) == pytest.approx([0.1, 0.5, 0.9])
+    assert spread([0.52, 0.5], [0.1] * 2) == pytest.approx([0.56, 0.46])
+    assert spread([1.0, 0.99, 0.0], [0.1, 0.2, 0.1]) == pytest.approx([0.95, 0.8, 0.05])
+    centers, sizes = np.random.default_rng(0).random((2, 8)) * [[1], [0.2]]
+    moved = np.array(spread(centers.tolist(), sizes.tolist()))
+    order = np.argsort(centers)
+    low, high = (moved - sizes / 2)[order], (moved + sizes / 2)[order]
+    assert (low[1:] >= high[:-1] - 1e-9).all()
+    assert low[0] >= -1e-9
+    assert high[-1] <= 1 + 1e-9
 
 
 def test_class_accuracy_counts_and_leaves_out_classes_without_samples():

@@ -1,6 +1,5 @@
 import logging
 import math
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -234,6 +233,18 @@ def test_the_same_run_can_be_delivered_to_another_place(journal, store, tmp_path
     assert deliver(tmp_path).metrics == 1
     assert read_state(tmp_path, f"{store.uri}?another").run_id != first
     assert store.run_id(tmp_path) == first
+
+
+def test_a_run_that_mlflow_has_lost_can_be_delivered_anew(journal, store, tmp_path):
+    journal.log_metrics({"loss": 1.0}, step=0)
+    deliver(tmp_path)
+    content = (tmp_path / "tracking.json").read_text().replace(store.run_id(tmp_path), "0" * 32)
+    (tmp_path / "tracking.json").write_text(content)
+    journal.log_metrics({"loss": 2.0}, step=1)
+    with pytest.raises(DeliveryError, match=r"not found; to deliver everything anew, delete .*tracking\.json"):
+        deliver(tmp_path)
+    (tmp_path / "tracking.json").unlink()
+    assert deliver(tmp_path).metrics == 2
 
 
 def test_a_folder_without_a_journal_is_named(tmp_path):

@@ -1,0 +1,68 @@
+"""What ``validate`` and ``test`` share: a run is built again from its folder, and a checkpoint measured."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clip_lightning.checkpoint import load_weights, read_checkpoint
+from clip_lightning.cli.compose import Config, compose, merge, read_config
+from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.training import KEYS, TrainingCLI, build_cli, check_keys
+from clip_lightning.results import format_table
+from clip_lightning.tracking.run_folder import RunFolder
+
+USAGE = """usage: python -m clip_lightning {verb} --run_dir DIR [--checkpoint best|last|PATH] [--key value ...]
+
+Gives the figures of a run's checkpoint again, from the configuration in its folder. Further keys change that
+configuration, for example --evaluation.batch_size 64. Nothing in the folder is changed.
+"""
+
+
+def measure(verb: str, arguments: Sequence[str]) -> int:
+    """Runs Lightning's validation or test on a run's checkpoint, and prints the results.
+
+    Args:
+        verb: "validate" or "test".
+        arguments: Command line after the verb.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        UserError: If the folder holds no run, or the checkpoint is missing.
+    """
+    given, rest = compose(arguments, (*KEYS, "checkpoint"))
+    if rest:
+        print(USAGE.format(verb=verb))
+        return 0 if set(rest) <= {"-h", "--help"} else 2
+    checkpoint, run_dir = str(given.pop("checkpoint", "best")), given.pop("run_dir", None)
+    if run_dir is None:
+        raise UserError(f"--run_dir is missing; write: python -m clip_lightning {verb} --run_dir runs/NAME/TIME")
+    folder = RunFolder(Path(run_dir))
+    cli = build_cli(verb, {**_stored_config(folder, given), "run_dir": str(folder.path)})
+    path = folder.checkpoints / f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else Path(checkpoint)
+    load_weights(cli.model, read_checkpoint(path), path)
+    run = cli.trainer.validate if verb == "validate" else cli.trainer.test
+    run(cli.model, cli.datamodule, verbose=False)
+    _show(cli, path)
+    return 0
+
+
+def _stored_config(folder: RunFolder, changes: Config) -> Config:
+    """The run's configuration with changes, and without tracking: measuring again is no new run."""
+    if not folder.config.is_file():
+        raise UserError(f"{folder.path} is no run folder: it has no config.yaml")
+    config: Config = merge(read_config(folder.config), changes)
+    check_keys(config)
+    return {**config, "trainer": {**config["trainer"], "logger": False}}
+
+
+def _show(cli: TrainingCLI, checkpoint: Path) -> None:
+    """Prints the evaluators' results, and the loss on pairs."""
+    if not cli.trainer.is_global_zero:
+        return
+    results = [row for rows in cli.part("evaluation").results.values() for row in rows]
+    print(f"checkpoint  {checkpoint}")
+    for name, value in sorted(cli.trainer.callback_metrics.items()):
+        if name not in {row.name for row in results}:
+            print(f"{name}  {value:.4f}")
+    print(f"\n{format_table(results)}")
