@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
 
 from clip_lightning.batch import Batch
 from clip_lightning.data import CenterCrop, EvaluationPairLoader, PairLoader, RandomSquareCrop, Source
@@ -33,7 +34,7 @@ class ImageTextDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train: Source | list[Source],
+        train: list[Source],
         val: Source | None = None,
         test: Source | None = None,
         batch_size: int = 256,
@@ -44,7 +45,7 @@ class ImageTextDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.train = train if isinstance(train, list) else [train]
+        self.train = train
         self.val = val
         self.test = test
         self.batch_size = batch_size
@@ -116,7 +117,7 @@ class ImageTextDataModule(LightningDataModule):
             The batches of this process; a single None without pairs, so that the evaluators still have their moment.
         """
         if source is None:
-            return [None]
+            return DataLoader([None], batch_size=None)  # type: ignore[arg-type]  (a list is a dataset)
         return EvaluationPairLoader(
             [source],
             tokenizer=task.tokenizer,

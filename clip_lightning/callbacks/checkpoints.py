@@ -1,40 +1,33 @@
 """Keeps the last and the best checkpoint in the run folder."""
 
+import math
+import os
+import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
 
-class Checkpoints(ModelCheckpoint):
-    """Writes ``checkpoints/last.ckpt`` and ``checkpoints/best.ckpt`` at the end of each epoch.
+class Checkpoints(Checkpoint):
+    """Writes ``checkpoints/last.ckpt`` at the end of each epoch, and ``checkpoints/best.ckpt`` where it is the best.
+
+    A file appears whole or not at all: it is written beside its target and then renamed.
 
     Args:
         monitor: Metric that decides which checkpoint is best, such as "val/zero_shot/shape_scenes/accuracy".
         mode: Whether the metric is better when it is larger ("max") or smaller ("min").
     """
 
-    CHECKPOINT_NAME_LAST = "last"
-
     def __init__(self, monitor: str = "val/loss", mode: Literal["max", "min"] = "min") -> None:
-        super().__init__(
-            filename="best",
-            monitor=monitor,
-            mode=mode,
-            save_top_k=1,
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Settles on the run folder, which is known only now."""
-        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
-        super().setup(trainer, pl_module, stage)
+        self.monitor = monitor
+        self.mode = mode
+        self.best: float | None = None
+        """Value of the metric at the best checkpoint."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves, after making sure that the metric exists.
+        """Saves.
 
         Raises:
             ValueError: If nothing reports the metric.
@@ -42,4 +35,54 @@ class Checkpoints(ModelCheckpoint):
         if self.monitor not in trainer.callback_metrics:
             known = sorted(name for name in trainer.callback_metrics if not name.startswith("train/"))
             raise ValueError(f"checkpoints.monitor {self.monitor!r} is reported by nothing; there are {known}")
-        super().on_train_epoch_end(trainer, pl_module)
+        value = float(trainer.callback_metrics[self.monitor])
+        is_best = self._is_better(value)
+        if is_best:
+            self.best = value
+        folder = Path(trainer.default_root_dir) / "checkpoints"
+        save_atomically(trainer, folder / "last.ckpt")
+        if is_best and trainer.is_global_zero:
+            copy_atomically(folder / "last.ckpt", folder / "best.ckpt")
+
+    def _is_better(self, value: float) -> bool:
+        """Whether a value beats the best one so far; anything beats none, and NaN."""
+        if self.best is None or math.isnan(self.best):
+            return True
+        return value > self.best if self.mode == "max" else value < self.best
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to know."""
+        return {"monitor": self.monitor, "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remembers the best value, if it was one of the same metric."""
+        if state_dict["monitor"] == self.monitor:
+            self.best = state_dict["best"]
+
+
+def save_atomically(trainer: Trainer, path: Path) -> None:
+    """Saves a checkpoint so that the path holds the old file or the new one, whole. All processes call it.
+
+    Args:
+        trainer: Whose state to save.
+        path: The file; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    trainer.save_checkpoint(temporary)
+    if trainer.is_global_zero:
+        replace_durably(temporary, path)
+
+
+def copy_atomically(source: Path, target: Path) -> None:
+    """Copies a file so that the target is the old file or the new one, whole."""
+    temporary = target.with_name(f".{target.name}.part")
+    shutil.copyfile(source, temporary)
+    replace_durably(temporary, target)
+
+
+def replace_durably(temporary: Path, path: Path) -> None:
+    """Renames a file that has been written, after the disk has it."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)

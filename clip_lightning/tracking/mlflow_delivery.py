@@ -106,6 +106,7 @@ class Delivery:
         self._lock = FileLock(run_dir / ".tracking.lock", timeout=0)
         self._client: Any = None
         self._void: set[tuple[str, int]] = set()
+        self._complained: set[Path] = set()
 
     def __enter__(self) -> Self:
         try:
@@ -244,7 +245,9 @@ class Delivery:
                 _log.warning("artifact %s does not exist any more", path)
             except Exception as error:
                 waiting.append((noted, folder))
-                _log.warning("artifact %s waits: %s", path, first_line(error))
+                if path not in self._complained:
+                    _log.warning("artifact %s waits: %s", path, first_line(error))
+                self._complained.add(path)
         counts.waiting_artifacts = len(waiting)
         if waiting != self._state.artifacts:
             self._state.artifacts = waiting

@@ -29,7 +29,11 @@ def connected_client(uri: str) -> Any:
     Returns:
         An ``MlflowClient``.
     """
-    quiet = {"MLFLOW_LOGGING_LEVEL": "ERROR", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = {
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
     # MLflow's own defaults keep on for minutes; here the next attempt comes in seconds, and the journal waits.
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     for name, value in {**quiet, **patience}.items():

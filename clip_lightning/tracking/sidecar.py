@@ -105,10 +105,14 @@ class Sidecar:
             if self._delivery is None:
                 self._delivery = stack.enter_context(Delivery(self._run_dir, self._uri))
             counts = self._delivery.deliver(abandoned=abandoned)
-            self._failures = self._failures + 1 if counts.waiting_artifacts else 0
+            if counts.waiting_artifacts:
+                raise DeliveryError(f"{counts.waiting_artifacts} artifacts wait")
+            self._failures = 0
         except DeliveryError as error:
             self._failures += 1
-            _log.warning("attempt %d: %s", self._failures, error)
+            # Attempts 1, 2, 4, 8, ...: a server may be away for days.
+            if self._failures & (self._failures - 1) == 0:
+                _log.warning("attempt %d: %s", self._failures, error)
 
     def _wait(self, ended: bool) -> None:
         """Waits for the next attempt, which comes at once when the training process closes its journal or ends."""

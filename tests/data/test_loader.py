@@ -164,11 +164,11 @@ def test_other_data_refuse_a_state():
 
 
 def test_batch_larger_than_the_data_is_refused_with_both_numbers():
-    with pytest.raises(ValueError, match=r"batch of 20 .* larger than the data hold 19"):
+    with pytest.raises(ValueError, match=r"batch of 20 .* larger than the data, which hold 19"):
         loader(batch_size=20)
-    with pytest.raises(ValueError, match=r"batch of 24 .* larger than the data hold 19"):
+    with pytest.raises(ValueError, match=r"batch of 24 .* larger than the data, which hold 19"):
         loader(batch_size=6, world_size=4, samples_per_epoch=100)
-    with pytest.raises(ValueError, match=r"batch of 8 .* larger than samples_per_epoch is 7"):
+    with pytest.raises(ValueError, match=r"batch of 8 .* larger than samples_per_epoch, which is 7"):
         loader(batch_size=8, samples_per_epoch=7)
     with pytest.raises(ValueError, match="batch_size 0"):
         loader(batch_size=0)

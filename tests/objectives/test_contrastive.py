@@ -181,5 +181,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path, dtype, tolerance):
         assert found_scalars == pytest.approx(scalars, abs=tolerance)
         assert validation == pytest.approx(scalars, abs=10 * tolerance), "uneven batches, as in validation"
         assert len(found) == len(expected) > 20
-        for ours, theirs in zip(found, expected, strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+        # Relative to the largest gradient of a parameter: rounding in fp32 is relative.
+        largest = max(gradient.norm() for gradient in expected)
+        worst = max((ours - theirs).norm() for ours, theirs in zip(found, expected, strict=True))
+        assert worst / largest < tolerance

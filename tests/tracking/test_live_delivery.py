@@ -165,7 +165,7 @@ def test_a_server_that_comes_late_freezes_dies_and_returns_gets_every_row_once(
     assert metrics(run_dir / "system.jsonl")
 
 
-def test_artifacts_and_special_floats_pass_through_a_server(server, server_store, tmp_path):
+def test_artifacts_and_special_floats_pass_through_a_server_in_silence(server, server_store, tmp_path, capfd):
     from clip_lightning.tracking.journal import Journal
 
     server.start()
@@ -176,7 +176,10 @@ def test_artifacts_and_special_floats_pass_through_a_server(server, server_store
     journal.log_metrics({"up": float("inf"), "nan": float("nan")}, 0)
     journal.log_params({f"p{i}": "\u5b89" * 7000 for i in range(120)})
     journal.log_artifact(tmp_path / "run" / "config.yaml")
+    journal.log_status("FINISHED")
+    capfd.readouterr()
     counts = deliver(tmp_path / "run")
+    assert capfd.readouterr() == ("", "")
     assert (counts.metrics, counts.params, counts.artifacts, counts.refused) == (2, 120, 1, 0)
     assert len(server_store.metrics(tmp_path / "run")) == 2
     assert {len(value) for value in server_store.params(tmp_path / "run").values()} == {6000}

@@ -1,0 +1,175 @@
+"""Tiny runs through the real command line, in this process."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from clip_lightning.__main__ import main
+from clip_lightning.checkpoint import read_checkpoint
+from clip_lightning.results import read_results
+from clip_lightning.spec import spec_of
+from clip_lightning.task import CLIPTask
+
+TINY = str(Path(__file__).parents[1] / "conf" / "tiny.yaml")
+
+
+def fit(run_dir, *arguments):
+    return main(["fit", "--config", TINY, "--run_dir", str(run_dir), *arguments])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One finished run."""
+    folder = tmp_path_factory.mktemp("run") / "tiny"
+    assert fit(folder) == 0
+    return folder
+
+
+def rows(folder):
+    return {row.name: row for row in read_results(folder / "results.json")}
+
+
+def test_a_run_leaves_its_configuration_results_checkpoints_and_figure(run):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["image_encoder"]["init_args"]["mlp_ratio"] == 4.0, "defaults are written out"
+    assert (run / "overview.png").stat().st_size > 20_000
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert json.loads((run / "provenance.json").read_text())["packages"]["torch"] == torch.__version__.split("+")[0]
+    found = rows(run)
+    assert found["val/zero_shot/shape_scenes/accuracy"].n == 33
+    assert found["val/zero_shot/shape_scenes_heldout/accuracy"].n == 21
+    assert found["test/zero_shot/shape_scenes/accuracy"].n == 20
+    row = found["test/zero_shot/shape_scenes/accuracy"]
+    assert row.interval[0] <= row.value <= row.interval[1]
+
+
+def test_the_last_line_is_the_run_folder(tmp_path, capsys):
+    assert fit(tmp_path / "x", "--trainer.max_epochs", "1") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "x")
+
+
+@pytest.mark.parametrize("verb", ["validate", "test"])
+def test_a_stored_run_gives_its_figures_again(run, verb, capsys):
+    before = (run / "results.json").read_bytes()
+    assert main([verb, "--run_dir", str(run)]) == 0
+    out = capsys.readouterr().out
+    stage = {"validate": "val", "test": "test"}[verb]
+    for name, row in rows(run).items():
+        if name.startswith(f"{stage}/"):
+            line = next(line for line in out.splitlines() if line.startswith(name))
+            assert f" {100 * row.value:.1f} " in line
+    assert f"{stage}/loss" in out
+    assert (run / "results.json").read_bytes() == before
+
+
+def test_a_checkpoint_needs_nothing_beside_it(run):
+    task = CLIPTask.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
+    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
+    assert spec_of(task) == checkpoint["clip_lightning"]["task"]
+    assert task.config == {k: v for k, v in yaml.safe_load((run / "config.yaml").read_text()).items()}
+    for name, tensor in task.state_dict().items():
+        assert torch.equal(tensor, checkpoint["state_dict"][name])
+    assert task.tokenizer(["a red circle"]).shape == (1, 24)
+
+
+def test_the_resolved_configuration_gives_the_same_run_again(run, tmp_path):
+    assert main(["fit", "--config", str(run / "config.yaml"), "--run_dir", str(tmp_path / "again")]) == 0
+    one, two = (read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (run, tmp_path / "again"))
+    assert all(torch.equal(tensor, two["state_dict"][name]) for name, tensor in one["state_dict"].items())
+    assert [row.value for row in rows(run).values()] == [row.value for row in rows(tmp_path / "again").values()]
+
+
+def test_a_fragment_with_another_class_replaces_the_encoder(tmp_path):
+    fragment = tmp_path / "encoder.yaml"
+    fragment.write_text(
+        "model: {image_encoder: {class_path: ModifiedResNet, init_args: {image_size: 32, blocks: [1, 1], width: 8,"
+        " output_dim: 16}}}"
+    )
+    assert fit(tmp_path / "x", "--config", str(fragment), "--trainer.max_epochs", "1") == 0
+    encoder = yaml.safe_load((tmp_path / "x" / "config.yaml").read_text())["model"]["image_encoder"]
+    assert encoder["class_path"].endswith("ModifiedResNet")
+    assert "patch_size" not in encoder["init_args"]
+
+
+def test_another_configuration_in_a_used_folder_is_refused_with_its_keys(run, capsys):
+    before = (run / "config.yaml").read_bytes()
+    assert fit(run, "--data.batch_size", "8", "--model.embed_dim", "8") == 2
+    message = capsys.readouterr().err
+    assert "data.batch_size" in message
+    assert "model.embed_dim" in message
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_finished_run_is_not_trained_again(run, tmp_path, capsys):
+    before = read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"]
+    assert fit(run) == 0
+    assert "continuing" in capsys.readouterr().out
+    assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == before == 12
+
+
+def test_evaluators_run_without_pairs_before_training_and_by_steps(tmp_path):
+    options = ["--data.val", "null", "--data.test", "null", "--evaluation.before_training", "true"]
+    options += ["--evaluation.every_n_steps", "4", "--evaluation.every_n_epochs", "0", "--trainer.max_epochs", "1"]
+    assert fit(tmp_path / "x", *options) == 0
+    records = [json.loads(line) for line in (tmp_path / "x" / "journal.jsonl").read_text().splitlines()]
+    steps = [
+        r["step"] for r in records if r["kind"] == "metrics" and "val/zero_shot/shape_scenes/accuracy" in r["values"]
+    ]
+    assert len(steps) >= 2
+    assert rows(tmp_path / "x")["test/zero_shot/shape_scenes/accuracy"].n == 20
+
+
+MISTAKES = {
+    "a misspelt key": (["--model.embed_dimm", "3"], ["model.embed_dimm", "embed_dim"]),
+    "an abbreviated key": (["--trainer.max_step", "3"], ["trainer.max_step", "max_steps"]),
+    "a misspelt argument of a part": (["--model.image_encoder.widht", "3"], ["widht", "width"]),
+    "a misspelt class": (["--model.image_encoder.class_path", "VisionTransfomer"], ["VisionTransformer"]),
+    "a misspelt group": (["--modle.embed_dim", "3"], ["--modle", "--model"]),
+    "a wrong type": (["--data.batch_size", "wide"], ["data.batch_size", "int", "wide"]),
+    "a missing file": (["--config", "nowhere.yaml"], ["nowhere.yaml", "does not exist"]),
+    "a batch larger than the data": (["--data.batch_size", "97"], ["97", "96", "lower batch_size"]),
+    "a patch that does not divide": (["--model.image_encoder.patch_size", "5"], ["5", "32"]),
+    "a metric that nothing reports": (["--checkpoints.monitor", "val/los"], ["val/los", "val/loss"]),
+    "no duration": (["--trainer.max_epochs", "null"], ["--trainer.max_epochs", "--trainer.max_steps"]),
+    "a missing manifest": (
+        ["--data.train", "{class_path: JsonLines, init_args: {path: nowhere.jsonl}}"], ["nowhere.jsonl"],
+    ),
+    "a template without placeholder": (
+        ["--evaluation.val", "[{class_path: ZeroShot, init_args: {templates: [a photo], dataset: ShapeScenesLabels}}]"],
+        ["a photo", "{}"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_message_and_leaves_no_folder(mistake, tmp_path, capsys):
+    arguments, words = MISTAKES[mistake]
+    assert fit(tmp_path / "runs" / "x", *arguments) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("clip_lightning fit: ")
+    assert all(word in message for word in words), message
+    if mistake != "a metric that nothing reports":
+        assert not (tmp_path / "runs" / "x").exists()
+
+
+def test_measuring_what_is_no_run_is_refused(tmp_path, capsys):
+    assert main(["validate", "--run_dir", str(tmp_path)]) == 2
+    assert "config.yaml" in capsys.readouterr().err
+    assert main(["test"]) == 2
+    assert "--run_dir" in capsys.readouterr().err
+
+
+def test_an_unknown_checkpoint_is_refused(run, capsys):
+    assert main(["validate", "--run_dir", str(run), "--checkpoint", "nowhere.ckpt"]) == 2
+    assert "'nowhere.ckpt' does not exist" in capsys.readouterr().err
+
+
+def test_weights_of_another_model_are_refused_with_their_names(run, tmp_path, capsys):
+    assert fit(tmp_path / "other", "--model.text_encoder.width", "24", "--trainer.max_epochs", "1") == 0
+    assert main(["validate", "--run_dir", str(run), "--checkpoint", str(tmp_path / "other/checkpoints/best.ckpt")]) == 2
+    message = capsys.readouterr().err
+    assert "another model" in message
+    assert "text_encoder" in message
