@@ -14,14 +14,16 @@ MAX_MEGAPIXELS = 64.0
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L"})
 
 
-def decode(image: bytes | np.ndarray, max_megapixels: float = MAX_MEGAPIXELS) -> UInt8[Tensor, "3 height width"]:
+def decode(
+    image: bytes | np.ndarray | Image.Image, max_megapixels: float = MAX_MEGAPIXELS
+) -> UInt8[Tensor, "3 height width"]:
     """RGB pixels of an image as it is meant to be seen.
 
     Transparency lies over white, EXIF orientation is applied, 16 bits become 8, and of an animation the first frame is
     taken.
 
     Args:
-        image: An image file of any format that Pillow reads, or pixels as uint8 [height, width, 3].
+        image: An image file of any format that Pillow reads, a Pillow image, or pixels as uint8 [height, width, 3].
         max_megapixels: Larger images are refused by their header, before they take memory.
 
     Raises:
@@ -34,7 +36,7 @@ def decode(image: bytes | np.ndarray, max_megapixels: float = MAX_MEGAPIXELS) ->
         shared = image.flags.writeable and min(image.strides) > 0
         return torch.from_numpy(image if shared else image.copy()).permute(2, 0, 1)
     try:
-        opened = Image.open(io.BytesIO(image))
+        opened = image if isinstance(image, Image.Image) else Image.open(io.BytesIO(image))
     except Image.DecompressionBombError:
         raise Damaged(_too_large(max_megapixels)) from None
     except Exception:  # Pillow's format readers raise whatever a broken header leads them to

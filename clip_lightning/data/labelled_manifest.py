@@ -19,8 +19,9 @@ Label = int | str
 class LabelledManifest(LabelledDataset):
     """Labelled images of a JSON-lines manifest, one object a line.
 
-    Labels are numbers from 0, or names. The names of the classes come from ``class_names``, or for labels that are
-    numbers from a column, or are the labels themselves in alphabetical order.
+    Labels are numbers from 0, or names. The classes are those of the whole manifest, whichever rows are taken. Their
+    names come from ``class_names``, or for labels that are numbers from a column, or are the labels themselves in
+    alphabetical order.
 
     Args:
         path: The manifest, UTF-8.
@@ -55,10 +56,13 @@ class LabelledManifest(LabelledDataset):
             raise ValueError("give class_names or class_name_column, not both")
         path = Path(path)
         table = _LabelTable(path, label_column, class_name_column)
+        # The classes are those of the whole manifest: a part of it that lacks some is no easier task.
+        for line in scan(path):
+            table.learn(line.row, line.place)
         starts = array.array("q")
         for line in scan(path, where):
             image_name(line.row, image_column, line.place)
-            table.add(line.row, line.place)
+            table.add(line.row)
             starts.append(line.start)
         names = table.names() if class_names is None else _named(class_names)
         self._labels = table.numbers(names)
@@ -87,8 +91,12 @@ class _LabelTable:
         self._rows = array.array("q")
         self._names: dict[Label, str] = {}
 
-    def add(self, row: dict[str, Any], place: str) -> None:
-        """Takes the label of the next row."""
+    def add(self, row: dict[str, Any]) -> None:
+        """Takes the label of the next row that is evaluated."""
+        self._rows.append(self._codes[row[self._label_column]])
+
+    def learn(self, row: dict[str, Any], place: str) -> None:
+        """Learns which labels and names there are."""
         label = cell(row, self._label_column, place)
         if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
             raise ValueError(f"{place}: {self._label_column} is {label!r}; it must be a number from 0 or a name")
@@ -96,7 +104,6 @@ class _LabelTable:
             self._check_kind(label, place)
             self._codes[label] = len(self._codes)
             self._places.append(place)
-        self._rows.append(self._codes[label])
         if self._class_name_column is not None:
             name = cell(row, self._class_name_column, place)
             if self._names.setdefault(label, name) != name:
@@ -132,7 +139,7 @@ class _LabelTable:
                 raise ValueError(f"{place}: {what}; correct it or the names")
             by_code.append(number)
         if empty := [names[number] for number in sorted(set(range(len(names))) - set(by_code))]:
-            raise ValueError(f"{self._path} has no image of the classes {empty}; remove their names or check `where`")
+            raise ValueError(f"{self._path} has no image of the classes {empty}; remove their names")
         labels: np.ndarray = np.asarray(by_code, dtype=np.int64)[np.asarray(self._rows)]
         return labels
 

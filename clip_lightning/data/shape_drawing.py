@@ -152,22 +152,25 @@ class Picture:
 def stream(seed: int, split: int, index: int, purpose: int) -> np.random.Generator:
     """Random numbers of their own for each purpose of each scene.
 
-    Philox counts instead of mixing seeds: it starts three times as fast as from a seed sequence, and no streams overlap.
+    Philox counts instead of mixing seeds: it starts three times as fast as a seed sequence, and no streams overlap.
     """
     return np.random.Generator(np.random.Philox(key=[seed, split], counter=[0, 0, index, purpose]))
 
 
 def _triangle(u: Grid, v: Grid) -> Mask:
-    return (v < 0.6) & (np.abs(u) * 1.8 - v < 1.1)
+    inside: Mask = (v < 0.6) & (np.abs(u) * 1.8 - v < 1.1)
+    return inside
 
 
 def _diamond(u: Grid, v: Grid) -> Mask:
-    return np.abs(u) / 0.72 + np.abs(v) / 1.1 < 1
+    inside: Mask = np.abs(u) / 0.72 + np.abs(v) / 1.1 < 1
+    return inside
 
 
 def _cross(u: Grid, v: Grid) -> Mask:
     u, v = np.abs(u), np.abs(v)
-    return (np.minimum(u, v) < 0.33) & (np.maximum(u, v) < 1)
+    inside: Mask = (np.minimum(u, v) < 0.33) & (np.maximum(u, v) < 1)
+    return inside
 
 
 def _star(u: Grid, v: Grid) -> Mask:
@@ -177,7 +180,8 @@ def _star(u: Grid, v: Grid) -> Mask:
     folded = np.abs(turn - 2 * tenth * np.round(turn / (2 * tenth)))
     notch_along, notch_across = inner * np.cos(tenth), inner * np.sin(tenth)
     slack = (outer - distance * np.cos(folded)) * notch_across - distance * np.sin(folded) * (outer - notch_along)
-    return slack > 0
+    inside: Mask = slack > 0
+    return inside
 
 
 # Inside or outside, at coordinates right and down of the centre in units of the radius.
@@ -206,7 +210,8 @@ def _inside_text(text: str, u: Grid, v: Grid) -> Mask:
     half_width = (width - 2) / 2
     row = np.clip(np.floor(v * half_width + height / 2), 0, height - 1).astype(np.intp)
     column = np.clip(np.floor(u * half_width + width / 2), 0, width - 1).astype(np.intp)
-    return cells[row, column]
+    inside: Mask = cells[row, column]
+    return inside
 
 
 def _coverage(marks: Sequence[Mark]) -> Float32[np.ndarray, "marks side side"]:
@@ -253,6 +258,7 @@ def draw(pictures: Sequence[Picture], noise: float = 6.0) -> UInt8[np.ndarray, "
         colours *= np.array([mark.brightness for mark in marks], np.float32)[:, None]
         below = canvas[rows]
         canvas[rows] = below + _coverage(marks)[..., None] * (colours[:, None, None] - below)
-    for pixels, picture in zip(canvas, pictures, strict=True):
-        pixels += np.float32(noise) * stream(*picture.noise).standard_normal(pixels.shape, np.float32)
-    return np.rint(canvas).clip(0, 255).astype(np.uint8)
+    for picture_canvas, picture in zip(canvas, pictures, strict=True):
+        picture_canvas += np.float32(noise) * stream(*picture.noise).standard_normal(picture_canvas.shape, np.float32)
+    pixels: UInt8[np.ndarray, "pictures side side 3"] = np.rint(canvas).clip(0, 255).astype(np.uint8)
+    return pixels

@@ -56,6 +56,13 @@ def test_labels_that_are_names(manifest):
     assert targets(LabelledManifest(path, "label", TEMPLATES, class_names=["dog", "cat"])) == [0, 1, 0]
 
 
+def test_a_part_of_the_manifest_keeps_all_classes(manifest):
+    rows = rows_of([0, 1, 2, 1], name=["cat", "dog", "cow", "dog"], split=["a", "b", "a", "b"])
+    part = LabelledManifest(manifest(rows), "label", TEMPLATES, class_name_column="name", where={"split": "b"})
+    assert part.class_names == [["cat"], ["dog"], ["cow"]]
+    assert targets(part) == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("labels", "arguments", "message"),
     [
