@@ -74,12 +74,12 @@ class CLIPTask(LightningModule, HasSpec):
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
         reduced = self.objective.reduce(self.model, self.objective.encode(self.model, batch))
-        is_training = stage == "train"
+        is_training, pairs = stage == "train", int(reduced.pop("pairs"))
         scalars = {f"{stage}/{name}": value.detach() for name, value in reduced.items()}
         if is_training:
             scalars["train/scale"] = self.model.logit_scale.detach().exp()
             scalars["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.log_dict(scalars, on_step=is_training, on_epoch=not is_training, batch_size=len(batch))
+        self.log_dict(scalars, on_step=is_training, on_epoch=not is_training, batch_size=pairs)
         return reduced["loss"]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -22,10 +22,13 @@ def run_verb(verb: str, main: Callable[[Sequence[str]], int], arguments: Sequenc
         arguments: Those arguments.
 
     Returns:
-        The exit code; 2 for a user's mistake.
+        The exit code; 2 for a user's mistake, 130 for Ctrl-C.
     """
     try:
         return main(arguments)
+    except KeyboardInterrupt as stop:
+        print(f"clip_lightning {verb}: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return 130
     except Exception as error:
         mistake = next(filter(is_users_mistake, _chain(error)), None)
         if mistake is None:

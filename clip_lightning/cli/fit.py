@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,7 +115,13 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     cli.add_callback(Progress(monitor))
     record(cli, folder, arguments)
     announce(cli, folder, checkpoint)
-    trainer.fit(task, data, ckpt_path=checkpoint)
+    try:
+        trainer.fit(task, data, ckpt_path=checkpoint)
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C into an exit, after it has stopped its processes.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt(how_to_continue(folder, trainer.global_step, arguments)) from None
+        raise
     # The last epoch need not be the best one: what is reported is the checkpoint that is kept.
     best = folder.checkpoints / "best.ckpt"
     load_weights(task, read_checkpoint(best), best)
@@ -122,6 +129,16 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     trainer.validate(task, data, verbose=False)
     trainer.test(task, data, verbose=False)
     conclude(cli, folder)
+
+
+def how_to_continue(folder: RunFolder, step: int, arguments: Sequence[str]) -> str:
+    """What to say when a run is interrupted."""
+    given = shlex.join(arguments)
+    if "--run_dir" not in given:
+        given += f" --run_dir {shlex.quote(str(folder.path))}"
+    saved = (folder.checkpoints / "last.ckpt").exists()
+    kept = "continue from the end of the last epoch" if saved else "no epoch was finished; begin again"
+    return f"interrupted at step {step:,}; {kept} with: python -m clip_lightning fit {given}"
 
 
 def record(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str]) -> None:

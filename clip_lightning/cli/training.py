@@ -104,6 +104,7 @@ def quiet() -> None:
         ".*number of training batches.*smaller than the logging interval.*",
         ".*GPU available but not used.*",
         ".*srun.*",
+        ".*sync_dist=True.*",  # what we log is that of all processes already
         "LightningCLI's args parameter.*",
         ".*Checkpoint directory.*exists and is not empty.*",
         ".*torch.distributed.*deprecated.*",

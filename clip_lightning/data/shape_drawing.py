@@ -31,81 +31,12 @@ BACKGROUNDS: dict[str, tuple[int, int]] = {
 _STRIPE_WIDTH = 4
 
 # A 5x7 bitmap font: one character a row, from the top, whose value in base 32 holds the row's five pixels.
-_GLYPHS = [
-    "A",
-    "ehhvhhh",
-    "B",
-    "uhhuhhu",
-    "C",
-    "ehggghe",
-    "D",
-    "uhhhhhu",
-    "E",
-    "vgguggv",
-    "F",
-    "vgguggg",
-    "G",
-    "ehgnhhe",
-    "H",
-    "hhhvhhh",
-    "I",
-    "e44444e",
-    "J",
-    "72222ic",
-    "K",
-    "hikokih",
-    "L",
-    "ggggggv",
-    "M",
-    "hrllhhh",
-    "N",
-    "hhpljhh",
-    "O",
-    "ehhhhhe",
-    "P",
-    "uhhuggg",
-    "Q",
-    "ehhhlid",
-    "R",
-    "uhhukih",
-    "S",
-    "fgge11u",
-    "T",
-    "v444444",
-    "U",
-    "hhhhhhe",
-    "V",
-    "hhhhha4",
-    "W",
-    "hhhllla",
-    "X",
-    "hha4ahh",
-    "Y",
-    "hhha444",
-    "Z",
-    "v1248gv",
-    "0",
-    "ehjlphe",
-    "1",
-    "4c4444e",
-    "2",
-    "eh1248v",
-    "3",
-    "v2421he",
-    "4",
-    "26aiv22",
-    "5",
-    "vgu11he",
-    "6",
-    "68guhhe",
-    "7",
-    "v124888",
-    "8",
-    "ehhehhe",
-    "9",
-    "ehhf12c",
-]
-_FONT = dict(zip(_GLYPHS[::2], _GLYPHS[1::2], strict=True))
+_GLYPHS = """
+A ehhvhhh B uhhuhhu C ehggghe D uhhhhhu E vgguggv F vgguggg G ehgnhhe H hhhvhhh I e44444e J 72222ic K hikokih L ggggggv
+M hrllhhh N hhpljhh O ehhhhhe P uhhuggg Q ehhhlid R uhhukih S fgge11u T v444444 U hhhhhhe V hhhhha4 W hhhllla X hha4ahh
+Y hhha444 Z v1248gv 0 ehjlphe 1 4c4444e 2 eh1248v 3 v2421he 4 26aiv22 5 vgu11he 6 68guhhe 7 v124888 8 ehhehhe 9 ehhf12c
+"""
+_FONT = dict(zip(_GLYPHS.split()[::2], _GLYPHS.split()[1::2], strict=True))
 
 Grid = Float32[np.ndarray, "marks height width"]
 Mask = Bool[np.ndarray, "marks height width"]
@@ -158,7 +89,7 @@ def stream(seed: int, split: int, index: int, purpose: int) -> np.random.Generat
 
 
 def _triangle(u: Grid, v: Grid) -> Mask:
-    inside: Mask = (v < 0.6) & (np.abs(u) * 1.8 - v < 1.1)
+    inside: Mask = (v < 0.57) & (np.abs(u) * 1.8 - v < 1.1)
     return inside
 
 

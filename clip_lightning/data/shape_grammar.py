@@ -24,7 +24,7 @@ _SIZES = ("small", "large")
 _ALONE, _CROWDED = {"small": 4.0, "large": 7.0}, {"small": 3.0, "large": 4.4}
 _WORD_CELL, _DIGIT_CELL = {"small": 1.25, "large": 1.6}, {"small": 1.6, "large": 2.6}
 
-_SYNONYMS = {
+SYNONYMS = {
     **{"red": "crimson", "green": "emerald", "blue": "navy", "yellow": "golden"},
     **{"purple": "violet", "orange": "tangerine", "cyan": "turquoise", "pink": "rosé"},
     **{"circle": "disc", "square": "box", "triangle": "wedge", "diamond": "rhombus"},
@@ -173,8 +173,8 @@ def _phrase(dice: _Dice, mark: Mark, size: str, number: int) -> str:
     """Such as "a small red circle" or "three bars"."""
     words = [size] if dice.chance(0.3) else []
     if not dice.chance(0.2):
-        words.append(_SYNONYMS[mark.colour] if dice.chance(0.05) else mark.colour)
-    shape = "shape" if dice.chance(0.1) else _SYNONYMS[mark.what] if dice.chance(0.05) else mark.what
+        words.append(SYNONYMS[mark.colour] if dice.chance(0.05) else mark.colour)
+    shape = "shape" if dice.chance(0.1) else SYNONYMS[mark.what] if dice.chance(0.05) else mark.what
     if number > 1:
         words.append(shape + ("es" if shape[-1] in "sx" else "s"))
         return " ".join(["several" if dice.chance(0.1) else _NUMBERS[number], *words])

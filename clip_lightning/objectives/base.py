@@ -59,7 +59,12 @@ class Objective(nn.Module, HasSpec, ABC):
 
     @abstractmethod
     def reduce(self, model: CLIP, encoded: dict[str, Tensor], group: ProcessGroup | None = None) -> dict[str, Tensor]:
-        """The scalar "loss" over the whole batch of all processes, and further scalars to log."""
+        """Joins the rows of all processes.
+
+        Returns:
+            The scalar "loss" over the whole batch, "pairs", the number of pairs in it, and further scalars to log; all
+            equal in all processes.
+        """
 
     @abstractmethod
     def scorer(self, model: CLIP, tokenizer: Tokenizer) -> Scorer:

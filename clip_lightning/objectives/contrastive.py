@@ -135,7 +135,8 @@ class Contrastive(Objective):
                 "image_to_text_recall_at_1": _share_found(image_embeds, all_texts, text_id, all_text_id),
                 "text_to_image_recall_at_1": _share_found(text_embeds, all_images, text_id, all_text_id),
             }
-            return {"loss": loss, **{name: mean_over_processes(value, size, group) for name, value in found.items()}}
+            shares = {name: mean_over_processes(value, size, group) for name, value in found.items()}
+        return {"loss": loss, "pairs": torch.tensor(len(all_images)), **shares}
 
     def scorer(self, model: CLIP, tokenizer: Tokenizer) -> Scorer:
         """Scores classes by the cosine similarity to the mean embedding of their prompts."""
