@@ -55,6 +55,7 @@ class CLIPTask(LightningModule, HasSpec):
         self.tokenizer = tokenizer
         self.objective = objective or Contrastive()
         self.objective.setup(self.model)
+        _freeze_what_is_not_trained(self.model, self.objective)
         self.optimizer = optimizer or PAPER_ADAMW
         self.schedule = schedule or WarmupCosine()
         self.config: Mapping[str, Any] | None = None
@@ -74,13 +75,20 @@ class CLIPTask(LightningModule, HasSpec):
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
         reduced = self.objective.reduce(self.model, self.objective.encode(self.model, batch))
-        is_training, pairs = stage == "train", int(reduced.pop("pairs"))
-        scalars = {f"{stage}/{name}": value.detach() for name, value in reduced.items()}
-        if is_training:
-            scalars["train/scale"] = self.model.logit_scale.detach().exp()
-            scalars["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.log_dict(scalars, on_step=is_training, on_epoch=not is_training, batch_size=pairs)
+        pairs = int(reduced.pop("pairs"))
+        is_training = stage == "train"
+        if not is_training or self._is_logged():
+            scalars = {f"{stage}/{name}": value.detach() for name, value in reduced.items()}
+            if is_training:
+                scalars["train/scale"] = self.model.logit_scale.detach().exp()
+                scalars["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
+            self.log_dict(scalars, on_step=is_training, on_epoch=not is_training, batch_size=pairs)
         return reduced["loss"]
+
+    def _is_logged(self) -> bool:
+        """Whether the trackers take this step's values; handing them to Lightning costs a tenth of a small step."""
+        every = self.trainer.log_every_n_steps
+        return every > 0 and (self.trainer.global_step + 1) % every == 0
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Updates the parameters, then caps the temperature (Radford et al. 2021, section 2.5)."""
@@ -132,6 +140,19 @@ class CLIPTask(LightningModule, HasSpec):
         load_weights(task, checkpoint, checkpoint_path)
         task.config = checkpoint["clip_lightning"]["config"]
         return task
+
+
+def _freeze_what_is_not_trained(model: CLIP, objective: Objective) -> None:
+    """Takes the parts that an objective does not need out of training; without gradient they would hold up others."""
+    parts = {
+        "image": [model.image_encoder, model.image_projection],
+        "text": [model.text_encoder, model.text_projection],
+    }
+    for name, modules in parts.items():
+        for module in modules:
+            if module is not None and name not in objective.needs:
+                module.requires_grad_(False)
+    model.logit_scale.requires_grad_("logit_scale" in objective.needs)
 
 
 def _check_vocabulary(tokenizer: Tokenizer, text_encoder: TextEncoder) -> None:

@@ -1,0 +1,85 @@
+"""Every shipped configuration begins with the command that runs it, and builds and trains."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clip_lightning.__main__ import main
+from clip_lightning.results import read_results
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+SMALL = [
+    "--trainer.logger", "false", "--trainer.max_epochs", "1", "--data.samples_per_epoch", "256",
+    "--model.tokenizer.corpus.size", "64", "--data.train.size", "256", "--data.batch_size", "64",
+]  # fmt: skip
+CHANCE = 1 / 64
+
+
+@pytest.fixture
+def in_repository(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+
+
+def commands_of(path):
+    lines = path.read_text().splitlines()
+    return [line.removeprefix("# ").split() for line in lines if line.startswith("# python -m clip_lightning")]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_a_configuration_begins_with_its_command(path):
+    assert path.read_text().startswith("# ")
+    command = commands_of(path)[0]
+    assert command[3] == "fit"
+    named = [word for word in command if word.endswith(".yaml")]
+    assert str(path.relative_to(REPOSITORY)) == named[-1]
+    assert all((REPOSITORY / name).is_file() for name in named)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in CONFIGS if path.name != "grocery.yaml"],
+    ids=lambda path: str(path.relative_to(REPOSITORY)),
+)
+def test_its_command_trains(path, tmp_path, in_repository):
+    assert main([*commands_of(path)[0][3:], *SMALL, "--run_dir", str(tmp_path / "x")]) == 0
+    assert len(read_results(tmp_path / "x" / "results.json")) >= 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["small_vit", "small_resnet", "timm", "mixer"])
+def test_each_encoder_learns(name, tmp_path, in_repository):
+    arguments = ["fit", "--config", "configs/quickstart.yaml", "--config", f"configs/image_encoder/{name}.yaml"]
+    arguments += ["--trainer.logger", "false", "--trainer.max_epochs", "2", "--data.samples_per_epoch", "16384"]
+    assert main([*arguments, "--run_dir", str(tmp_path / "x")]) == 0
+    rows = {row.name: row for row in read_results(tmp_path / "x" / "results.json")}
+    assert rows["test/zero_shot/shape_scenes/accuracy"].interval[0] > 2 * CHANCE
+
+
+@pytest.fixture(scope="module")
+def groceries(shared_data, tmp_path_factory):
+    """The photographs of a few products, in the layout that the configuration expects."""
+    folder = tmp_path_factory.mktemp("groceries")
+    with tarfile.open(shared_data / "grocery-store.tar") as tar:
+        tar.extractall(folder / "data", filter="data")
+    manifest = folder / "data" / "grocery-store" / "captions.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    kept = [row for row in rows if row["label"] < 6]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return folder
+
+
+@pytest.mark.slow
+def test_real_photographs_train_from_a_manifest(groceries, tmp_path, monkeypatch):
+    monkeypatch.chdir(groceries)
+    arguments = ["fit", "--config", str(REPOSITORY / "configs" / "grocery.yaml"), "--run_dir", str(tmp_path / "x")]
+    arguments += ["--trainer.logger", "false", "--trainer.max_epochs", "4", "--data.num_workers", "1"]
+    assert main([*arguments, "--evaluation.num_workers", "0", "--data.batch_size", "32"]) == 0
+    rows = {row.name: row for row in read_results(tmp_path / "x" / "results.json")}
+    accuracy = rows["test/zero_shot/grocery-store/accuracy"]
+    assert accuracy.n > 100
+    assert accuracy.interval[0] > 1 / 6, "above chance over six products"
+    assert yaml.safe_load((tmp_path / "x" / "config.yaml").read_text())["name"] == "grocery"
