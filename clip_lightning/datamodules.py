@@ -117,7 +117,8 @@ class ImageTextDataModule(LightningDataModule):
             The batches of this process; a single None without pairs, so that the evaluators still have their moment.
         """
         if source is None:
-            return DataLoader([None], batch_size=None)  # type: ignore[arg-type]  (a list is a dataset)
+            no_pairs: Any = [None]
+            return DataLoader(no_pairs, batch_size=None)
         return EvaluationPairLoader(
             [source],
             tokenizer=task.tokenizer,

@@ -87,8 +87,9 @@ class CLIPTask(LightningModule, HasSpec):
 
     def _is_logged(self) -> bool:
         """Whether the trackers take this step's values; handing them to Lightning costs a tenth of a small step."""
-        every = self.trainer.log_every_n_steps
-        return every > 0 and (self.trainer.global_step + 1) % every == 0
+        trainer: Any = self.trainer
+        every = int(trainer.log_every_n_steps)
+        return every > 0 and (int(trainer.global_step) + 1) % every == 0
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Updates the parameters, then caps the temperature (Radford et al. 2021, section 2.5)."""
@@ -144,7 +145,7 @@ class CLIPTask(LightningModule, HasSpec):
 
 def _freeze_what_is_not_trained(model: CLIP, objective: Objective) -> None:
     """Takes the parts that an objective does not need out of training; without gradient they would hold up others."""
-    parts = {
+    parts: dict[str, list[torch.nn.Module | None]] = {
         "image": [model.image_encoder, model.image_projection],
         "text": [model.text_encoder, model.text_projection],
     }

@@ -66,7 +66,7 @@ def _gather_uneven(rows: Tensor, group: ProcessGroup | None, world: int, rank: i
     padded[: len(rows)] = rows
     gathered = rows.new_empty((world * len(padded), *padded.shape[1:]))
     dist.all_gather_into_tensor(gathered, padded, group=group)
-    parts = gathered.split(len(padded))
+    parts = torch.split(gathered, len(padded))
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]), sum(counts[:rank])
 
 
