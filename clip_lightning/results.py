@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 FORMAT = 1
 
@@ -40,6 +41,22 @@ class Result:
     protocol: dict[str, Any] = field(default_factory=dict)
     source: str = ""
     items: np.ndarray | None = None
+
+
+class Match(NamedTuple):
+    """One image and its candidate captions, the most probable first.
+
+    Args:
+        image: Pixels, as the model saw them.
+        captions: Candidates.
+        scores: Probability of each, 0-1.
+        correct: Whether each belongs to this image.
+    """
+
+    image: UInt8[np.ndarray, "height width 3"]
+    captions: Sequence[str]
+    scores: Sequence[float]
+    correct: Sequence[bool]
 
 
 def write_results(path: str | Path, rows: Sequence[Result]) -> None:

@@ -21,7 +21,8 @@ SEEN = [pair for pair in PAIRS if pair not in HELD_OUT]
 TEXTS = ["cat", "dog", "sun", "sky", "car", "hat", "key", "cup", "bus", "pen", *"0123456789"]
 
 _SIZES = ("small", "large")
-_ALONE, _CROWDED = {"small": 4.0, "large": 7.0}, {"small": 3.0, "large": 4.4}
+# Radii of shapes, as large as the place that they share allows, and sides of a text's cells, in pixels.
+_ALONE, _COUPLED, _CROWDED = {"small": 5.0, "large": 9.0}, {"small": 4.5, "large": 7.0}, {"small": 3.2, "large": 4.6}
 _WORD_CELL, _DIGIT_CELL = {"small": 1.25, "large": 1.6}, {"small": 1.6, "large": 2.6}
 
 SYNONYMS = {
@@ -92,7 +93,7 @@ def compose(split: Split, index: int, seed: int = 0) -> Scene:
     share = dice.between(0, 1) if split == "train" else 0
     background, relation = dice.pick(list(BACKGROUNDS)), ""
     if share < 0.6:
-        marked = [_shape(dice, dice.pick(HELD_OUT if split == "heldout" else SEEN), (0, 0, SIDE, SIDE))]
+        marked = [_shape(dice, dice.pick(HELD_OUT if split == "heldout" else SEEN), _ALONE, (0, 0, SIDE, SIDE))]
     elif share < 0.75:
         marked = _group(dice)
     elif share < 0.9:
@@ -117,9 +118,9 @@ def _mark(dice: _Dice, what: str, colour: str, radius: float, box: Box) -> Mark:
     return Mark(what, colour, x, y, radius, angle, dice.between(0.85, 1.15))
 
 
-def _shape(dice: _Dice, pair: Pair, box: Box) -> tuple[Mark, str]:
+def _shape(dice: _Dice, pair: Pair, radii: dict[str, float], box: Box) -> tuple[Mark, str]:
     size = dice.pick(_SIZES)
-    return _mark(dice, pair[1], pair[0], _ALONE[size], box), size
+    return _mark(dice, pair[1], pair[0], radii[size], box), size
 
 
 def _group(dice: _Dice) -> list[tuple[Mark, str]]:
@@ -138,8 +139,11 @@ def _couple(dice: _Dice, relation: str) -> list[tuple[Mark, str]]:
     second = dice.pick([pair for pair in SEEN if pair != first])
     half = SIDE / 2
     if relation == "left of":
-        return [_shape(dice, first, (0, 0, half, SIDE)), _shape(dice, second, (half, 0, SIDE, SIDE))]
-    return [_shape(dice, first, (0, 0, SIDE, half)), _shape(dice, second, (0, half, SIDE, SIDE))]
+        return [
+            _shape(dice, first, _COUPLED, (0, 0, half, SIDE)),
+            _shape(dice, second, _COUPLED, (half, 0, SIDE, SIDE)),
+        ]
+    return [_shape(dice, first, _COUPLED, (0, 0, SIDE, half)), _shape(dice, second, _COUPLED, (0, half, SIDE, SIDE))]
 
 
 def _text(dice: _Dice) -> tuple[Mark, str]:

@@ -1,33 +1,16 @@
 """The captions that a model finds most like an image."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import UInt8
-from numpy import ndarray as NDArray
 
 from clip_lightning.data import Damaged, RawSample, Source, decode
 from clip_lightning.models import CLIP
+from clip_lightning.results import Match
 from clip_lightning.text import Tokenizer
-
-
-class Match(NamedTuple):
-    """One image and its most probable captions.
-
-    Args:
-        image: Pixels, as the model saw them.
-        captions: Candidates, the most probable first.
-        scores: Probability of each among all candidates, 0-1.
-        correct: Whether each is a caption of this image.
-    """
-
-    image: UInt8[NDArray, "height width 3"]
-    captions: list[str]
-    scores: list[float]
-    correct: list[bool]
 
 
 @torch.no_grad()

@@ -8,13 +8,14 @@ from numpy import ndarray as NDArray
 
 from clip_lightning.reports.classes import class_accuracy, draw_classes, factor_names
 from clip_lightning.reports.curves import History, draw_curves
-from clip_lightning.reports.matches import Match, columns_for, draw_matches
+from clip_lightning.reports.matches import columns_for, draw_matches
 from clip_lightning.reports.style import new_figure, save, styled
+from clip_lightning.results import Match
 
-__all__ = ["Match", "learning_curves", "matches", "overview", "per_class_accuracy", "save"]
+__all__ = ["learning_curves", "matches", "overview", "per_class_accuracy", "save"]
 
 _PAGE_WIDTH = 10.0
-_MATCHES_TITLE = "Images and their most probable captions: right in green, wrong in orange"
+_MATCHES_TITLE = "Images and their most probable captions: their own in green, others in orange"
 
 
 def learning_curves(history: History) -> Figure:

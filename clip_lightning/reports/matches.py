@@ -1,7 +1,6 @@
 """Images with the captions that a model finds most like them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,22 +9,7 @@ from matplotlib.figure import FigureBase
 from numpy import ndarray as NDArray
 
 from clip_lightning.reports.style import FAINT, GREEN, INK, ORANGE, RULE
-
-
-class Match(NamedTuple):
-    """One image and its candidates, the most probable first.
-
-    Args:
-        image: Pixels.
-        captions: Candidates.
-        scores: Probability of each, 0-1.
-        correct: Whether each is right.
-    """
-
-    image: UInt8[NDArray, "height width 3"]
-    captions: Sequence[str]
-    scores: Sequence[float]
-    correct: Sequence[bool]
+from clip_lightning.results import Match
 
 
 def columns_for(matches: Sequence[Match]) -> int:

@@ -35,7 +35,7 @@ class MLflowTracker(Logger):
         tracking_uri: MLflow's server or database, such as ``http://HOST:5000``. None: the environment's
             ``MLFLOW_TRACKING_URI``, or else an SQLite store, ``runs/mlflow.db``.
         experiment: Name of the MLflow experiment; it is created where it does not exist.
-        run_name: Name of the run; None lets MLflow choose one.
+        run_name: Name of the run; None takes the last two parts of the run folder, ``NAME/TIME``.
         tags: Tags of the run.
         live: Whether to deliver while the run goes on. False writes the journal only, for a machine without network.
 
@@ -80,6 +80,8 @@ class MLflowTracker(Logger):
         if self._journal is not None and Path(run_dir) != self._run_folder.path:
             raise ValueError(f"run {self._run_folder.path} has begun; attach {run_dir} before anything is logged")
         self._folder = RunFolder.open(Path(run_dir))
+        if self._run_name is None:
+            self._run_name = "/".join(self._folder.path.resolve().parts[-2:])
 
     @property
     def uri(self) -> str:

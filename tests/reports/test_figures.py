@@ -9,8 +9,9 @@ from PIL import Image
 
 from clip_lightning.reports.classes import class_accuracy, factor_names
 from clip_lightning.reports.curves import Curve, spread
-from clip_lightning.reports.figures import Match, learning_curves, matches, overview, per_class_accuracy, save
+from clip_lightning.reports.figures import learning_curves, matches, overview, per_class_accuracy, save
 from clip_lightning.reports.style import GREEN, ORANGE
+from clip_lightning.results import Match
 
 HISTORY = {
     "train/loss": (range(150), np.linspace(4.0, 1.0, 150)),

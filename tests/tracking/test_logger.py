@@ -40,7 +40,8 @@ def test_what_is_logged_is_in_the_journal(tracker, tmp_path):
     tracker.finalize("success")
     run = tmp_path / "run"
     (start,) = records(run, "start")
-    assert (start["experiment"], start["run_name"]) == ("clip_lightning", None)
+    assert start["experiment"] == "clip_lightning"
+    assert start["run_name"] == f"{tmp_path.name}/run"
     assert [content["values"] for content in records(run, "params")] == [
         {"model.width": "16", "model.layers.0": "2", "model.layers.1": "3", "none": "None"},
         {"lr": "0.1"},
