@@ -31,6 +31,10 @@ class Progress(Callback):
             total = int(trainer.estimated_stepping_batches)
             self._bar = tqdm(total=total, initial=trainer.global_step, unit="step", dynamic_ncols=True)
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts samples anew, so that evaluations and a slow start do not blur the speed of this epoch."""
+        self._since, self._samples = time.monotonic(), 0
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -171,7 +171,7 @@ def announce(cli: TrainingCLI, folder: RunFolder, checkpoint: Path | None) -> No
     if checkpoint:
         print(f"continuing  {checkpoint}")
     for logger in cli.trainer.loggers:
-        if isinstance(logger, MLflowTracker):
+        if isinstance(logger, MLflowTracker) and logger.uri:
             print(f"tracking    .venv/bin/mlflow ui --backend-store-uri {logger.uri}")
     sys.stdout.flush()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -23,7 +24,18 @@ from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.task import CLIPTask
 from clip_lightning.tracking.logger import MLflowTracker
 
-KEYS = ("config", "name", "run_dir", "seed_everything", "trainer", "model", "data", "evaluation", "checkpoints")
+KEYS = (
+    "config",
+    "name",
+    "run_dir",
+    "seed_everything",
+    "num_threads",
+    "trainer",
+    "model",
+    "data",
+    "evaluation",
+    "checkpoints",
+)
 """Top-level keys of a configuration, beside ``config`` itself."""
 
 DEFAULTS: Config = {
@@ -47,6 +59,7 @@ class TrainingCLI(LightningCLI):
         """Adds what is ours: names, the evaluators, the checkpoints, and the links between parts."""
         parser.add_argument("--name", type=str, default="run", help="Name of the run; its folder is runs/NAME/TIME.")
         parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of the run, instead of a new one.")
+        parser.add_argument("--num_threads", type=int | None, default=None, help="Threads of PyTorch on the CPU.")
         parser.add_lightning_class_args(RunEvaluators, "evaluation")
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         for size in ("vocab_size", "context_length"):
@@ -59,7 +72,9 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", int)
 
     def before_instantiate_classes(self) -> None:
-        """Lets Lightning write into the run folder."""
+        """Lets Lightning write into the run folder, and settles what else belongs to the process."""
+        if self.config.num_threads is not None:
+            torch.set_num_threads(self.config.num_threads)
         self.config.trainer.default_root_dir = self.config.run_dir
 
     @property

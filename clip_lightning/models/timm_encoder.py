@@ -37,7 +37,8 @@ class TimmImageEncoder(ImageEncoder):
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
         """What timm's classifier would see."""
-        pooled: Tensor = self.model(image)
+        # Convolutions keep this layout, in which they are faster, as in ``ModifiedResNet``.
+        pooled: Tensor = self.model(image.contiguous(memory_format=torch.channels_last))
         return pooled
 
 

@@ -84,9 +84,9 @@ class MLflowTracker(Logger):
             self._run_name = "/".join(self._folder.path.resolve().parts[-2:])
 
     @property
-    def uri(self) -> str:
-        """Where the run is delivered, without a password."""
-        return without_password(self._uri)
+    def uri(self) -> str | None:
+        """Where the run is delivered as it goes on, without a password; None if it is not."""
+        return without_password(self._uri) if self._live else None
 
     @property
     def name(self) -> str:
