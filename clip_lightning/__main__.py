@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.insert(0, os.getcwd())
     from clip_lightning.cli.errors import run_verb
 
-    return run_verb(verb, importlib.import_module(f"clip_lightning.cli.{verb}").main, rest)
+    return run_verb(verb, lambda given: importlib.import_module(f"clip_lightning.cli.{verb}").main(given), rest)
 
 
 def _wrong_verb(verb: str, rest: Sequence[str]) -> str:

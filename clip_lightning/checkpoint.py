@@ -2,7 +2,7 @@
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,18 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
         raise ValueError(f"checkpoint {str(path)!r} does not exist")
     try:
         checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
         raise ValueError(
-            f"checkpoint {str(path)!r} holds more than tensors and plain data and was not loaded: "
-            f"{str(error).splitlines()[0]}"
+            f"checkpoint {str(path)!r} is no checkpoint, or holds more than tensors and plain data; nothing was loaded"
         ) from None
     except (RuntimeError, EOFError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"checkpoint {str(path)!r} is damaged: {str(error).splitlines()[0]}") from None
-    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"checkpoint {str(path)!r} is damaged: {reason}") from None
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(KEY), dict):
         raise ValueError(f"{str(path)!r} was not saved by clip_lightning: it has no key {KEY!r}")
     found = checkpoint[KEY].get("format")
     if found != FORMAT:
-        raise ValueError(
-            f"checkpoint {str(path)!r} has format {found}; this version reads {FORMAT}: update the package"
-        )
+        raise ValueError(f"checkpoint {str(path)!r} has format {found!r}; this version of the package reads {FORMAT}")
     return dict(checkpoint)
 
 
@@ -87,3 +85,23 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
             f"checkpoint {str(path)!r} is of another model; {len(faults)} weights do not fit: {'; '.join(faults[:10])}"
         )
     module.load_state_dict(given)
+
+
+def build_described(checkpoint: Mapping[str, Any], path: str | Path, make: Callable[[Any], Any]) -> Any:
+    """Builds what a checkpoint describes.
+
+    Args:
+        checkpoint: As ``read_checkpoint`` returns it.
+        path: Where it came from, for the message.
+        make: Builds from the description of the task.
+
+    Returns:
+        What ``make`` returns.
+
+    Raises:
+        ValueError: If the description is not one that this package writes.
+    """
+    try:
+        return make(checkpoint[KEY]["task"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"checkpoint {str(path)!r} describes no model that can be built: {error!r}") from None

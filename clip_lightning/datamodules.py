@@ -45,7 +45,9 @@ class ImageTextDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.train = train
+        if num_workers < 0 or batch_size < 1:
+            raise ValueError(f"num_workers {num_workers} and batch_size {batch_size} must be at least 0 and 1")
+        self.train = [train] if isinstance(train, Source) else train
         self.val = val
         self.test = test
         self.batch_size = batch_size

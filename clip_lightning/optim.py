@@ -81,7 +81,10 @@ def build_optimizer(optimizer: OptimizerCallable, module: nn.Module, *, fused: b
     is_open = optimizer.keywords.get("fused") is None and not optimizer.keywords.get("foreach")
     if fused and has_fused and is_open:
         keywords["fused"] = True
-    built: Optimizer = optimizer(decay_groups(module), **keywords)
+    try:
+        built: Optimizer = optimizer(decay_groups(module), **keywords)
+    except ValueError as error:
+        raise ValueError(f"optimizer {partial_class(optimizer).__name__}: {error}") from None
     return built
 
 

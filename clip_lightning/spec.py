@@ -134,8 +134,8 @@ def _import_class(class_path: str, allow_modules: Collection[str]) -> type:
     root = module_name.partition(".")[0]
     if not (module_name in allow_modules or root in allow_modules or _is_installed(root)):
         raise ValueError(
-            f"{class_path!r} belongs to no installed package; if you trust it, allow its module: "
-            f"allow_modules=[{module_name!r}] (on the command line --allow_module {module_name})"
+            f"{class_path!r} belongs to no installed package; if you trust it, name its module: "
+            f"allow_modules=[{module_name!r}]"
         )
     try:
         cls = getattr(importlib.import_module(module_name), name)

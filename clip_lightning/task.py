@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from clip_lightning.batch import Batch
-from clip_lightning.checkpoint import load_weights, read_checkpoint, write_description
+from clip_lightning.checkpoint import build_described, load_weights, read_checkpoint, write_description
 from clip_lightning.models import CLIP, ImageEncoder, TextEncoder
 from clip_lightning.objectives import Contrastive, Objective, Scorer
 from clip_lightning.optim import PAPER_ADAMW, OptimizerCallable, Schedule, WarmupCosine, build_optimizer
@@ -88,8 +88,8 @@ class CLIPTask(LightningModule, HasSpec):
     def _is_logged(self) -> bool:
         """Whether the trackers take this step's values; handing them to Lightning costs a tenth of a small step."""
         trainer: Any = self.trainer
-        every = int(trainer.log_every_n_steps)
-        return every > 0 and (int(trainer.global_step) + 1) % every == 0
+        every, step = int(trainer.log_every_n_steps), int(trainer.global_step)
+        return every > 0 and (step == 0 or (step + 1) % every == 0)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Updates the parameters, then caps the temperature (Radford et al. 2021, section 2.5)."""
@@ -99,7 +99,7 @@ class CLIPTask(LightningModule, HasSpec):
     def configure_optimizers(self) -> Any:
         """The optimiser over decay groups, and the schedule by step."""
         # The scaler of 16-mixed unscales gradients by itself, which a fused optimiser would do a second time.
-        fused = self.trainer.precision != "16-mixed"
+        fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
         optimizer = build_optimizer(self.optimizer, self, fused=fused)
         total_steps = self.trainer.estimated_stepping_batches
         scheduler = LambdaLR(optimizer, functools.partial(self.schedule, total_steps=int(total_steps)))
@@ -135,7 +135,11 @@ class CLIPTask(LightningModule, HasSpec):
             ValueError: If the file is no checkpoint of this package, or its weights do not fit.
         """
         checkpoint = read_checkpoint(checkpoint_path, map_location)
-        task = build(checkpoint["clip_lightning"]["task"], allow_modules=allow_modules, partial=(Optimizer,))
+        task = build_described(
+            checkpoint,
+            checkpoint_path,
+            lambda spec: build(spec, allow_modules=allow_modules, partial=(Optimizer,)),
+        )
         if not isinstance(task, cls):
             raise ValueError(f"{str(checkpoint_path)!r} holds a {type(task).__name__}, not a {cls.__name__}")
         load_weights(task, checkpoint, checkpoint_path)

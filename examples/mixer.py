@@ -7,7 +7,7 @@ Name it in a configuration, and start the command where ``examples`` lies, so th
         class_path: examples.mixer.Mixer
         init_args: {image_size: 32, patch_size: 8, width: 64, depth: 2}
 
-What loads a checkpoint of it needs ``--allow_module examples.mixer``, since a checkpoint may not choose what runs.
+What loads a checkpoint of it says ``allow_modules=["examples.mixer"]``, since a checkpoint may not choose what runs.
 """
 
 from collections.abc import Sequence

@@ -78,7 +78,7 @@ def test_what_is_no_plain_data_is_named_with_its_place():
     [
         ("subprocess.Popen", "no installed package"),
         ("os.system", "no installed package"),
-        (f"{HERE}.Leaf", "--allow_module"),
+        (f"{HERE}.Leaf", "allow_modules="),
         ("builtins.eval", "no installed package"),
         ("torch.hub.load", "not a class"),
         ("torch.nn.Linear", "not a part"),

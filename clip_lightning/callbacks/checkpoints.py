@@ -27,22 +27,27 @@ class Checkpoints(Checkpoint):
         """Value of the metric at the best checkpoint."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves.
+        """Saves; the best before the last, so that a kill in between only has the epoch done again."""
+        folder = Path(trainer.default_root_dir) / "checkpoints"
+        # An epoch that did not measure the metric, as with ``every_n_epochs: 2``, cannot be the best one.
+        measured = trainer.callback_metrics.get(self.monitor)
+        if measured is None or not self._is_better(float(measured)):
+            save_atomically(trainer, folder / "last.ckpt")
+            return
+        self.best = float(measured)
+        save_atomically(trainer, folder / "best.ckpt")
+        if trainer.is_global_zero:
+            copy_atomically(folder / "best.ckpt", folder / "last.ckpt")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Makes sure that the metric was measured.
 
         Raises:
-            ValueError: If nothing reports the metric.
+            ValueError: If nothing has reported it.
         """
-        if self.monitor not in trainer.callback_metrics:
+        if self.best is None and trainer.global_step > 0:
             known = sorted(name for name in trainer.callback_metrics if not name.startswith("train/"))
             raise ValueError(f"checkpoints.monitor {self.monitor!r} is reported by nothing; there are {known}")
-        value = float(trainer.callback_metrics[self.monitor])
-        is_best = self._is_better(value)
-        if is_best:
-            self.best = value
-        folder = Path(trainer.default_root_dir) / "checkpoints"
-        save_atomically(trainer, folder / "last.ckpt")
-        if is_best and trainer.is_global_zero:
-            copy_atomically(folder / "last.ckpt", folder / "best.ckpt")
 
     def _is_better(self, value: float) -> bool:
         """Whether a value beats the best one so far; anything beats none, and NaN."""

@@ -57,6 +57,9 @@ class RunEvaluators(Callback):
         """What each evaluator collected in the latest measurement, on every process."""
         self.results_path: Path | None = None
         """Where to write the results, if anywhere."""
+        self._measured_step = 0
+        for evaluators in self.evaluators.values():
+            _check_prefixes(evaluators)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures the untrained model, if asked."""
@@ -67,14 +70,15 @@ class RunEvaluators(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measures after every n optimiser steps."""
-        steps_since_last = trainer.global_step - getattr(self, "_last_step", 0)
-        if self.every_n_steps and steps_since_last >= self.every_n_steps:
-            self._last_step = trainer.global_step
+        # With accumulated gradients several batches end at one step.
+        is_new = trainer.global_step > self._measured_step
+        if self.every_n_steps and is_new and trainer.global_step % self.every_n_steps == 0:
             self._run("val", trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures at the end of an epoch."""
-        if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+        is_due = self.every_n_epochs > 0 and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if is_due and trainer.global_step > self._measured_step:
             self._run("val", trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -92,11 +96,17 @@ class RunEvaluators(Callback):
             return
         results = trainer.strategy.broadcast(self._measure(evaluators, trainer, task))
         named = [dataclasses.replace(result, name=f"{stage}/{result.name}") for result in results]
-        _check_names(named)
         self.results[stage] = named
-        task.log_dict({result.name: result.value for result in named}, on_step=False, on_epoch=True)
+        self._measured_step = trainer.global_step
+        self._log({result.name: result.value for result in named}, trainer)
         if self.results_path and trainer.is_global_zero:
             write_results(self.results_path, [result for rows in self.results.values() for result in rows])
+
+    def _log(self, values: dict[str, float], trainer: Trainer) -> None:
+        """Hands the values on as they are; ``LightningModule.log`` would average the rounds of an epoch."""
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
 
     def _measure(self, evaluators: list[Evaluator], trainer: Trainer, task: Any) -> list[Result]:
         """Results on the first process; the others take part in collecting and return nothing."""
@@ -117,8 +127,8 @@ class RunEvaluators(Callback):
         return [result for evaluator, data in self.collected for result in evaluator.compute(data)]
 
 
-def _check_names(results: list[Result]) -> None:
-    names = [result.name for result in results]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+def _check_prefixes(evaluators: list[Evaluator]) -> None:
+    prefixes = [evaluator.prefix for evaluator in evaluators]
+    repeated = sorted({prefix for prefix in prefixes if prefixes.count(prefix) > 1})
     if repeated:
         raise ValueError(f"two evaluators report {repeated[0]!r}; give one of them another name")

@@ -113,25 +113,22 @@ def set_by_path(config: Config, path: str, value: Any) -> Config:
     Returns:
         The configuration with the value merged in; the given one is not changed.
     """
-    over = value
-    for place in reversed(_places(config, path)):
-        over = {place: over}
-    merged: Config = merge(config, over)
-    return merged
+    changed: Config = _set(config, path.split("."), value)
+    return changed
 
 
-def _places(config: Config, path: str) -> list[str]:
-    """The keys on the way to a dotted key, ``init_args`` put in where the path steps into a part."""
-    here: Any = config
-    places: list[str] = []
-    for name in path.split("."):
-        is_part = isinstance(here, Mapping) and "class_path" in here
-        if is_part and name not in ("class_path", "init_args", "dict_kwargs"):
-            places.append("init_args")
-            here = here.get("init_args")
-        places.append(name)
-        here = here.get(name) if isinstance(here, Mapping) else None
-    return places
+def _set(here: Any, names: list[str], value: Any) -> Any:
+    if not names:
+        return merge(here, value)
+    if isinstance(here, str):
+        here = {"class_path": here}
+    here = here if isinstance(here, Mapping) else {}
+    name, *rest = names
+    if name == "class_path":
+        return merge(here, {"class_path": value})
+    if "class_path" in here and name not in ("init_args", "dict_kwargs"):
+        name, rest = "init_args", names
+    return {**here, name: _set(here.get(name), rest, value)}
 
 
 def compose(
@@ -155,7 +152,7 @@ def compose(
     pending = list(arguments)
     while pending:
         argument = pending.pop(0)
-        if not argument.startswith("--") or _is_flag(argument):
+        if not argument.startswith("--") or is_flag(argument):
             rest.append(argument)
             continue
         key, has_value, text = argument[2:].partition("=")
@@ -170,7 +167,8 @@ def compose(
     return config, rest
 
 
-def _is_flag(argument: str) -> bool:
+def is_flag(argument: str) -> bool:
+    """Whether an argument asks for help or the completed configuration."""
     return (
         argument in ("--help", "-h")
         or argument.startswith("--print_config")

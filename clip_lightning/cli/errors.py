@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import clip_lightning
 
@@ -30,18 +30,10 @@ def run_verb(verb: str, main: Callable[[Sequence[str]], int], arguments: Sequenc
         print(f"clip_lightning {verb}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     except Exception as error:
-        mistake = next(filter(is_users_mistake, _chain(error)), None)
-        if mistake is None:
+        if not is_users_mistake(error):
             raise
-        print(f"clip_lightning {verb}: {mistake}", file=sys.stderr)
+        print(f"clip_lightning {verb}: {error}", file=sys.stderr)
         return 2
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that led to it: the parser wraps what a part's constructor raises."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def is_users_mistake(error: BaseException) -> bool:

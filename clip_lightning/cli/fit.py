@@ -14,7 +14,8 @@ from clip_lightning.callbacks import Pictures, Progress
 from clip_lightning.checkpoint import load_weights, read_checkpoint
 from clip_lightning.cli.compose import Config, compose, differing_keys, read_config, to_yaml
 from clip_lightning.cli.errors import UserError
-from clip_lightning.cli.training import DEFAULTS, KEYS, TrainingCLI, build_cli, check_keys, show_help
+from clip_lightning.cli.keys import KEYS, check_keys, value_at
+from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli, show_help
 from clip_lightning.results import format_table, write_atomically
 from clip_lightning.tracking.logger import MLflowTracker
 from clip_lightning.tracking.provenance import write_provenance
@@ -22,6 +23,19 @@ from clip_lightning.tracking.run_folder import RunFolder
 
 RUN_DIR_VARIABLE = "CLIP_LIGHTNING_RUN_DIR"
 """Tells the processes that a strategy starts, which run this command line again, where the first one writes."""
+
+
+WITHOUT_EFFECT = (
+    "name",
+    "data.num_workers",
+    "evaluation.num_workers",
+    "evaluation.batch_size",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.strategy",
+    "trainer.logger",
+)
+"""What may change when a run goes on: it does not enter the result, but for rounding."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         cli = build_cli("fit", {**config, "run_dir": str(folder.path)})
         cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
+        check_monitor(cli)
         checkpoint = start_or_continue(folder, cli.resolved)
     except Exception:
         # A run that could not begin leaves no folder behind; one that has something in it stays.
@@ -56,18 +71,33 @@ def check_duration(config: Config) -> None:
     """Refuses a configuration that does not say how long to train.
 
     Raises:
-        UserError: If neither epochs, steps nor time are limited.
+        UserError: If neither epochs nor steps are limited, on which the schedule of the learning rate depends.
     """
-    trainer = config.get("trainer") or {}
-    if all(trainer.get(limit) in (None, -1) for limit in ("max_epochs", "max_steps", "max_time", "fast_dev_run")):
-        raise UserError("nothing says how long to train; give --trainer.max_epochs or --trainer.max_steps")
+    limits = [value_at(config, f"trainer.{limit}") for limit in ("max_epochs", "max_steps", "fast_dev_run")]
+    if not any(limit not in (None, -1, 0, False) for limit in limits):
+        raise UserError("nothing says how long to train; give --trainer.max_epochs or --trainer.max_steps, 1 or more")
+
+
+def check_monitor(cli: TrainingCLI) -> None:
+    """Refuses a metric for the best checkpoint that nothing will report.
+
+    Raises:
+        UserError: With the beginnings of the names that there will be.
+    """
+    known = [f"val/{evaluator.prefix}/" for evaluator in cli.part("evaluation").evaluators["val"]]
+    if cli.datamodule.val is not None:
+        known += [f"val/{name}" for name in cli.model.objective.reports]
+    monitor = cli.config.checkpoints.monitor
+    if not any(monitor.startswith(name) for name in known):
+        there = ", ".join(known) or "no validation pairs and no evaluators"
+        raise UserError(f"checkpoints.monitor {monitor!r} is reported by nothing; there are: {there}")
 
 
 def open_run_folder(config: Config) -> RunFolder:
     """The folder that the configuration names, or a new one; the same for all processes of a run."""
     given = os.environ.get(RUN_DIR_VARIABLE) if "LOCAL_RANK" in os.environ else None
     given = given or config.get("run_dir")
-    folder = RunFolder.open(Path(given)) if given else RunFolder.create(str(config.get("name", "run")))
+    folder = RunFolder.open(Path(given)) if given else RunFolder.create(str(config.get("name") or "run"))
     os.environ[RUN_DIR_VARIABLE] = str(folder.path)
     return folder
 
@@ -87,7 +117,9 @@ def start_or_continue(folder: RunFolder, resolved: Config) -> Path | None:
     """
     last = folder.checkpoints / "last.ckpt"
     if last.exists() and folder.config.exists():
-        differing = differing_keys(read_config(folder.config), resolved)
+        differing = [
+            key for key in differing_keys(read_config(folder.config), resolved) if not key.startswith(WITHOUT_EFFECT)
+        ]
         if differing:
             raise UserError(
                 f"{folder.path} holds a run whose configuration differs in {', '.join(differing[:10])}; "
@@ -126,7 +158,10 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     best = folder.checkpoints / "best.ckpt"
     load_weights(task, read_checkpoint(best), best)
     cli.add_callback(Pictures(evaluation, data.test or data.val, curves_of(cli), cli.config.name))
+    # Measured again, not measured later: the curves end with training.
+    loggers, trainer.loggers = trainer.loggers, []
     trainer.validate(task, data, verbose=False)
+    trainer.loggers = loggers
     trainer.test(task, data, verbose=False)
     conclude(cli, folder)
 
@@ -145,7 +180,12 @@ def record(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str]) -> Non
     """Writes down where the run comes from, in its folder and for the tracker."""
     if not cli.trainer.is_global_zero:
         return
-    write_provenance(folder.provenance, [sys.executable, "-m", "clip_lightning", "fit", *arguments])
+    device = str(cli.trainer.strategy.root_device)
+    found = write_provenance(folder.provenance, [sys.executable, "-m", "clip_lightning", "fit", *arguments], [device])
+    if found["git"]:
+        commit = found["git"]["commit"] + ("-dirty" if found["git"]["dirty"] else "")
+        for tracker in trackers(cli):
+            tracker.log_tags({"mlflow.source.git.commit": commit})
     for logger in cli.trainer.loggers:
         logger.log_hyperparams({**cli.resolved, "data_fingerprint": cli.datamodule.fingerprints})
     log_artifacts(cli, [folder.config, folder.provenance])
@@ -153,10 +193,14 @@ def record(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str]) -> Non
 
 def log_artifacts(cli: TrainingCLI, paths: Sequence[Path]) -> None:
     """Hands files to the trackers that keep files."""
-    for logger in cli.trainer.loggers:
-        if isinstance(logger, MLflowTracker):
-            for path in paths:
-                logger.log_artifact(path)
+    for logger in trackers(cli):
+        for path in paths:
+            logger.log_artifact(path)
+
+
+def trackers(cli: TrainingCLI) -> list[MLflowTracker]:
+    """The loggers that keep more than numbers."""
+    return [logger for logger in cli.trainer.loggers if isinstance(logger, MLflowTracker)]
 
 
 @rank_zero_only
@@ -170,9 +214,10 @@ def announce(cli: TrainingCLI, folder: RunFolder, checkpoint: Path | None) -> No
     print(f"run folder  {folder.path}")
     if checkpoint:
         print(f"continuing  {checkpoint}")
-    for logger in cli.trainer.loggers:
-        if isinstance(logger, MLflowTracker) and logger.uri:
-            print(f"tracking    .venv/bin/mlflow ui --backend-store-uri {logger.uri}")
+    for logger in trackers(cli):
+        if logger.uri:
+            where = logger.uri if logger.uri.startswith("http") else f"mlflow ui --backend-store-uri {logger.uri}"
+            print(f"tracking    {where}")
     sys.stdout.flush()
 
 

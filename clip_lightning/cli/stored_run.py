@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clip_lightning.checkpoint import load_weights, read_checkpoint
-from clip_lightning.cli.compose import Config, compose, merge, read_config
+from clip_lightning.cli.compose import Config, compose, read_config
 from clip_lightning.cli.errors import UserError
-from clip_lightning.cli.training import KEYS, TrainingCLI, build_cli, check_keys
+from clip_lightning.cli.keys import KEYS, check_keys
+from clip_lightning.cli.training import TrainingCLI, build_cli
 from clip_lightning.results import format_table
 from clip_lightning.tracking.run_folder import RunFolder
 
@@ -30,15 +31,19 @@ def measure(verb: str, arguments: Sequence[str]) -> int:
     Raises:
         UserError: If the folder holds no run, or the checkpoint is missing.
     """
-    given, rest = compose(arguments, (*KEYS, "checkpoint"))
+    keys = (*KEYS, "checkpoint")
+    given, rest = compose(arguments, keys)
     if rest:
         print(USAGE.format(verb=verb))
         return 0 if set(rest) <= {"-h", "--help"} else 2
-    checkpoint, run_dir = str(given.pop("checkpoint", "best")), given.pop("run_dir", None)
-    if run_dir is None:
+    if "run_dir" not in given:
         raise UserError(f"--run_dir is missing; write: python -m clip_lightning {verb} --run_dir runs/NAME/TIME")
-    folder = RunFolder(Path(run_dir))
-    cli = build_cli(verb, {**_stored_config(folder, given), "run_dir": str(folder.path)})
+    folder = RunFolder(Path(given["run_dir"]))
+    config, _ = compose(arguments, keys, _stored_config(folder))
+    checkpoint = str(config.pop("checkpoint", "best"))
+    check_keys(config)
+    # Measuring again is no new run: nothing is tracked.
+    cli = build_cli(verb, {**config, "trainer": {**config["trainer"], "logger": False}})
     path = folder.checkpoints / f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else Path(checkpoint)
     load_weights(cli.model, read_checkpoint(path), path)
     run = cli.trainer.validate if verb == "validate" else cli.trainer.test
@@ -47,13 +52,10 @@ def measure(verb: str, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _stored_config(folder: RunFolder, changes: Config) -> Config:
-    """The run's configuration with changes, and without tracking: measuring again is no new run."""
+def _stored_config(folder: RunFolder) -> Config:
     if not folder.config.is_file():
         raise UserError(f"{folder.path} is no run folder: it has no config.yaml")
-    config: Config = merge(read_config(folder.config), changes)
-    check_keys(config)
-    return {**config, "trainer": {**config["trainer"], "logger": False}}
+    return read_config(folder.config)
 
 
 def _show(cli: TrainingCLI, checkpoint: Path) -> None:

@@ -1,9 +1,6 @@
 """What fit, validate and test share: one configuration becomes a task, its data, a trainer and a run folder."""
 
-import difflib
-import inspect
 import logging
-import re
 import tempfile
 import warnings
 from argparse import ArgumentError
@@ -13,30 +10,17 @@ from typing import Any
 
 import jsonargparse
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from clip_lightning import data, evaluation, models, objectives, optim, text
 from clip_lightning.callbacks import Checkpoints, RunEvaluators
-from clip_lightning.cli.compose import Config, read_text, to_yaml
+from clip_lightning.cli.compose import Config, is_flag, read_text, to_yaml
 from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.keys import with_suggestion
 from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.task import CLIPTask
 from clip_lightning.tracking.logger import MLflowTracker
-
-KEYS = (
-    "config",
-    "name",
-    "run_dir",
-    "seed_everything",
-    "num_threads",
-    "trainer",
-    "model",
-    "data",
-    "evaluation",
-    "checkpoints",
-)
-"""Top-level keys of a configuration, beside ``config`` itself."""
 
 DEFAULTS: Config = {
     "seed_everything": 0,
@@ -81,6 +65,7 @@ class TrainingCLI(LightningCLI):
     def resolved(self) -> Config:
         """The configuration with all defaults, as plain data that gives the same run again."""
         config: Config = read_text(self.parser.dump(self.config, skip_none=False))
+        config["trainer"].pop("default_root_dir")
         return {key: value for key, value in config.items() if key not in ("config", "run_dir")}
 
     def part(self, name: str) -> Any:
@@ -142,13 +127,32 @@ def build_cli(verb: str, config: Config) -> TrainingCLI:
     Raises:
         UserError: If the configuration is not accepted, with the nearest name where one is misspelt.
     """
-    sources = (config.get("data") or {}).get("train")
-    if isinstance(sources, str | Mapping):
-        config = {**config, "data": {**config["data"], "train": [sources]}}
     try:
-        return _parse(verb, config)
+        return _parse(verb, _with_list_of_sources(config))
     except (ArgumentError, jsonargparse.ArgumentError) as error:
-        raise UserError(_with_suggestion(str(error))) from None
+        raise UserError(with_suggestion(str(error))) from None
+    except Exception as error:
+        if isinstance(cause := _first_cause(error), ModuleNotFoundError):
+            raise UserError(f"package {cause.name!r} is not installed; pip install {cause.name}") from error
+        # While parts are built, a refused value is the user's, whoever's part refuses it.
+        if isinstance(cause, ValueError | MisconfigurationException | OSError):
+            raise UserError(str(cause)) from error
+        raise
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Where a chain of errors began: the parser wraps what a part's constructor raises."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return error
+
+
+def _with_list_of_sources(config: Config) -> Config:
+    """A single training source may stand without a list."""
+    sources = config.get("data", {}).get("train")
+    if isinstance(sources, str | Mapping):
+        return {**config, "data": {**config["data"], "train": [sources]}}
+    return config
 
 
 def _parse(verb: str, arguments: Any) -> TrainingCLI:
@@ -181,77 +185,15 @@ def show_help(verb: str, config: Config, flags: Sequence[str]) -> int:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
-        path.write_text(to_yaml(config))
+        path.write_text(to_yaml(_with_list_of_sources(config)))
         given = [] if {"--help", "-h"} & set(flags) else [f"--config={path}"]
+        unknown = [flag for flag in flags if not is_flag(flag) and not any(map(is_flag, flags))]
+        if unknown:
+            raise UserError(f"{unknown[0]!r} is not understood; options are --config FILE and --KEY VALUE")
         try:
             _parse(verb, [*given, *flags])
         except SystemExit as done:
             return int(done.code or 0)
         except (ArgumentError, jsonargparse.ArgumentError) as error:
-            raise UserError(_with_suggestion(str(error))) from None
-    raise UserError(f"{' '.join(flags)} is not understood; options begin with --")
-
-
-def check_keys(config: Config) -> None:
-    """Refuses unknown keys of the groups whose names are fixed, before a parser reports what then is missing.
-
-    Raises:
-        UserError: With the key and the nearest valid one.
-    """
-    groups = {"model": CLIPTask, "data": ImageTextDataModule, "evaluation": RunEvaluators, "checkpoints": Checkpoints}
-    _check_names(config, [key for key in KEYS if key != "config"], "")
-    for group, cls in groups.items():
-        value = config.get(group)
-        if value is not None and not isinstance(value, Mapping):
-            raise UserError(f"{group} is {value!r}; it is a mapping of keys")
-        _check_names(value or {}, list(inspect.signature(cls).parameters), f"{group}.")
-
-
-def _check_names(given: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
-    for key in given:
-        if key not in known:
-            raise UserError(f"key {prefix}{key} is not known; {_nearest(str(key), known)}")
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
-
-
-def _with_suggestion(message: str) -> str:
-    """A parser's message on one paragraph, with the nearest valid name where it names an invalid one."""
-    message = re.sub(r"\s*\n\s*", " ", message).strip()
-    wrong = re.search(r"Problem with given class_path '([\w.]+)': Option '(\w+)' is not accepted", message)
-    if wrong:
-        cls = _import(wrong[1])
-        return f"{message}; {_nearest(wrong[2], _parameters(cls))}" if cls else message
-    group = re.search(r"Group '(\w+)' does not accept option '([\w.]+)'", message)
-    if group and group[1] == "trainer":
-        return f"key trainer.{group[2]} is not known; {_nearest(group[2], _parameters(Trainer))}"
-    name = re.search(r"Expected a dot import path string: (\w+)", message)
-    if name:
-        place = message.split(" Does not validate")[0].split(": Expected")[0]
-        return f"{place}: class {name[1]!r} is not known; {_nearest(name[1], _class_names())}"
-    return message
-
-
-def _import(class_path: str) -> type | None:
-    module, _, name = class_path.rpartition(".")
-    cls = getattr(__import__(module, fromlist=[name]), name, None)
-    return cls if isinstance(cls, type) else None
-
-
-def _parameters(cls: type) -> list[str]:
-    return [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
-
-
-def _class_names() -> list[str]:
-    """Names of all parts that can be given without their module."""
-    bases = [models.ImageEncoder, models.TextEncoder, text.Tokenizer, objectives.Objective, optim.Schedule]
-    bases += [data.Source, data.LabelledDataset, evaluation.Evaluator]
-    return sorted({cls.__name__ for base in bases for cls in _subclasses(base)})
-
-
-def _subclasses(base: type) -> set[type]:
-    found: set[type] = set(base.__subclasses__())
-    return found.union(*map(_subclasses, found))
+            raise UserError(with_suggestion(str(error))) from None
+    return 0

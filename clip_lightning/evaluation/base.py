@@ -26,10 +26,10 @@ class Evaluator(HasSpec, ABC):
     """Measures something on labelled data.
 
     Attributes:
-        name: Short name, the second part of a metric's key.
+        prefix: What the names of its results begin with, such as "zero_shot/shape_scenes".
     """
 
-    name: str
+    prefix: str
 
     @abstractmethod
     def collect(self, context: Context) -> Any:

@@ -44,7 +44,7 @@ class ZeroShot(Evaluator):
     def __init__(self, dataset: LabelledDataset, templates: list[str] | None = None, name: str = "zero_shot") -> None:
         self.dataset = dataset
         self.templates = dataset.templates if templates is None else templates
-        self.name = name
+        self.prefix = f"{name}/{dataset.name}"
         if not self.templates or any("{}" not in template for template in self.templates):
             raise ValueError(f"templates {self.templates} must each have a {{}} where the name of the class goes")
         nameless = [label for label, names in enumerate(dataset.class_names) if not names]
@@ -112,5 +112,5 @@ class ZeroShot(Evaluator):
             "templates": self.templates,
             "ties": "shared",
         }
-        name = f"{self.name}/{self.dataset.name}/{metric}"
+        name = f"{self.prefix}/{metric}"
         return Result(name, value, interval, method, len(items), missing, metric, protocol, self.dataset.name, items)

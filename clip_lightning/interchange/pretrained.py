@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 from torch.optim import Optimizer
 
-from clip_lightning.checkpoint import KEY, load_weights, read_checkpoint
+from clip_lightning.checkpoint import KEY, build_described, load_weights, read_checkpoint
 from clip_lightning.data import CenterCrop, decode
 from clip_lightning.models import CLIP
-from clip_lightning.objectives import Contrastive, Scorer
+from clip_lightning.objectives import Contrastive, Objective, Scorer
 from clip_lightning.spec import build
 from clip_lightning.text import Tokenizer
 
@@ -41,7 +41,7 @@ class Pretrained(NamedTuple):
 
 
 def load(path: str | Path, *, allow_modules: Collection[str] = ()) -> Pretrained:
-    """Loads a checkpoint of a run. Nothing of the file is run, and nothing beside it is needed.
+    """Loads a checkpoint of a run. Nothing of the file is unpickled, and nothing beside it is needed.
 
     Args:
         path: The file, such as ``runs/NAME/TIME/checkpoints/best.ckpt``.
@@ -60,9 +60,7 @@ def load(path: str | Path, *, allow_modules: Collection[str] = ()) -> Pretrained
         >>> torch.nn.functional.cosine_similarity(image, text)  # doctest: +SKIP
     """
     checkpoint = read_checkpoint(path)
-    parts = build(checkpoint[KEY]["task"]["init_args"], allow_modules=allow_modules, partial=(Optimizer,))
-    shape = {name: parts[name] for name in ("image_encoder", "text_encoder", "embed_dim", "image_projection")}
-    model, tokenizer, objective = CLIP(**shape), parts["tokenizer"], parts["objective"] or Contrastive()
+    model, tokenizer, objective = build_described(checkpoint, path, lambda spec: _parts(spec, allow_modules))
     objective.setup(model)
     trained = torch.nn.ModuleDict({"model": model, "objective": objective}).eval()
     load_weights(trained, checkpoint, path)
@@ -79,3 +77,10 @@ def load(path: str | Path, *, allow_modules: Collection[str] = ()) -> Pretrained
 def _readable(image: ImageLike) -> bytes | np.ndarray | Image.Image:
     """An image as ``decode`` takes it."""
     return Path(image).read_bytes() if isinstance(image, str | Path) else image
+
+
+def _parts(spec: Any, allow_modules: Collection[str]) -> tuple[CLIP, Tokenizer, Objective]:
+    """What of a task's description belongs to the model; the task itself would need Lightning."""
+    parts = build(spec["init_args"], allow_modules=allow_modules, partial=(Optimizer,))
+    shape = {name: parts[name] for name in ("image_encoder", "text_encoder", "embed_dim", "image_projection")}
+    return CLIP(**shape), parts["tokenizer"], parts["objective"] or Contrastive()

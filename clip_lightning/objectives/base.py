@@ -42,9 +42,11 @@ class Objective(nn.Module, HasSpec, ABC):
 
     Attributes:
         needs: Which of "image", "text" and "logit_scale" it trains; the task freezes the rest.
+        reports: Names of the scalars that ``reduce`` returns to be logged.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"image", "text", "logit_scale"})
+    reports: ClassVar[tuple[str, ...]] = ("loss",)
 
     def setup(self, model: CLIP) -> None:
         """Adds heads that depend on the model, and sets the initial scale and bias."""

@@ -88,6 +88,8 @@ class Contrastive(Objective):
     Source: Radford et al. 2021, section 2.3; temperature: section 2.5.
     """
 
+    reports = ("loss", "image_to_text_recall_at_1", "text_to_image_recall_at_1")
+
     def __init__(self, temperature: float = 0.07, repeated_captions: bool = True) -> None:
         super().__init__()
         if temperature <= 0:

@@ -11,7 +11,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from torch import Tensor
 
 from clip_lightning.text.base import Captions, Tokenizer
-from clip_lightning.text.byte_level import WordEncoder, byte_symbols, token_rows, vocabulary
+from clip_lightning.text.byte_level import WordEncoder, byte_symbols, check_is_list, token_rows, vocabulary
 from clip_lightning.text.cleaning import clean
 
 _SMALLEST = 256 + 2  # every byte, start and end
@@ -63,6 +63,7 @@ class BPETokenizer(Tokenizer):
 
     def __call__(self, texts: list[str]) -> Int[Tensor, "batch context_length"]:
         """Token ids as int64, cut to the context with the end kept, padded with 0."""
+        check_is_list(texts)
         ids = [self._encode(clean(text)) for text in texts]
         return token_rows(ids, self.context_length, self.sos_id, self.eos_id)
 

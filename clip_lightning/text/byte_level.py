@@ -54,6 +54,16 @@ class WordEncoder:
         return ids
 
 
+def check_is_list(texts: Sequence[str]) -> None:
+    """Refuses a single text, whose letters would otherwise count as texts.
+
+    Raises:
+        ValueError: If it is one text and no list.
+    """
+    if isinstance(texts, str):
+        raise ValueError(f"{texts!r} is one text; give a list of texts, [{texts!r}]")
+
+
 def token_rows(
     texts: Sequence[Sequence[int]], context_length: int, sos_id: int, eos_id: int
 ) -> Int[Tensor, "batch context_length"]:

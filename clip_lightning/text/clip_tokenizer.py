@@ -11,7 +11,7 @@ from tokenizers import models, pre_tokenizers
 from torch import Tensor
 
 from clip_lightning.text.base import Tokenizer
-from clip_lightning.text.byte_level import END_OF_WORD, WordEncoder, byte_symbols, token_rows, vocabulary
+from clip_lightning.text.byte_level import END_OF_WORD, WordEncoder, byte_symbols, check_is_list, token_rows, vocabulary
 from clip_lightning.text.cleaning import clean
 
 VOCAB_SIZE = 49408  # Source: OpenAI's CLIP: 2 x 256 bytes, 48,894 merges, start and end
@@ -71,5 +71,6 @@ class CLIPTokenizer(Tokenizer):
 
     def __call__(self, texts: list[str]) -> Int[Tensor, "batch context_length"]:
         """Token ids as int64, cut to the context with the end kept, padded with 0."""
+        check_is_list(texts)
         encode = _clip_bpe()
         return token_rows([encode(clean(text)) for text in texts], self.context_length, self.sos_id, self.eos_id)

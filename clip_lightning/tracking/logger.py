@@ -133,6 +133,11 @@ class MLflowTracker(Logger):
         self._write(lambda journal: journal.log_params(flat))
 
     @rank_zero_only
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Records tags, by which runs can be found."""
+        self._write(lambda journal: journal.log_tags(tags))
+
+    @rank_zero_only
     def log_artifact(self, path: Path | str, folder: str | None = None) -> None:
         """Records a file or folder to upload.
 

@@ -51,15 +51,20 @@ def provenance(command: Sequence[str], devices: Sequence[str] = (), folder: Path
     }
 
 
-def write_provenance(path: Path, command: Sequence[str], devices: Sequence[str] = ()) -> None:
+def write_provenance(path: Path, command: Sequence[str], devices: Sequence[str] = ()) -> dict[str, Any]:
     """Writes ``provenance`` of the working directory as JSON.
 
     Args:
         path: ``RunFolder.provenance``.
         command: The exact command line, as a list of arguments.
         devices: Names of the accelerators in use.
+
+    Returns:
+        What was written.
     """
-    write_atomically(path, json.dumps(provenance(command, devices), indent=2).encode())
+    found = provenance(command, devices)
+    write_atomically(path, json.dumps(found, indent=2).encode())
+    return found
 
 
 def _packages() -> dict[str, str]:

@@ -72,6 +72,10 @@ def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path):
 
 def test_a_metric_that_nothing_reports_is_refused_with_those_there_are(tmp_path):
     trainer = FakeTrainer(tmp_path)
+    trainer.global_step = 3
     trainer.callback_metrics.update({"val/loss": torch.tensor(1.0), "train/loss": torch.tensor(1.0)})
+    callback = Checkpoints("val/x")
+    callback.on_train_epoch_end(trainer, SimpleNamespace())
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists(), "what was trained is not lost"
     with pytest.raises(ValueError, match=r"'val/x' is reported by nothing; there are \['val/loss'\]"):
-        Checkpoints("val/x").on_train_epoch_end(trainer, SimpleNamespace())
+        callback.on_train_end(trainer, SimpleNamespace())

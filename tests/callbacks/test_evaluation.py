@@ -2,7 +2,6 @@
 
 import pytest
 
-from clip_lightning.__main__ import main
 from clip_lightning.callbacks import RunEvaluators
 from clip_lightning.data import ShapeScenesLabels
 from clip_lightning.evaluation import ZeroShot
@@ -14,12 +13,11 @@ def test_intervals_that_make_no_sense_are_refused(options):
         RunEvaluators(**options)
 
 
-def test_two_evaluators_under_one_name_are_refused(tmp_path, capsys):
-    twice = "[{class_path: ZeroShot, init_args: {dataset: {class_path: ShapeScenesLabels, init_args: {size: 8}}}}]"
-    doubled = f"{twice[:-1]}, {twice[1:]}"
-    arguments = ["fit", "--config", "tests/conf/tiny.yaml", "--run_dir", str(tmp_path / "x")]
-    assert main([*arguments, "--evaluation.val", doubled]) == 2
-    assert "give one of them another name" in capsys.readouterr().err
+def test_two_evaluators_under_one_name_are_refused():
+    twice = [ZeroShot(ShapeScenesLabels(size=4)), ZeroShot(ShapeScenesLabels(size=8))]
+    with pytest.raises(ValueError, match="two evaluators report 'zero_shot/shape_scenes'"):
+        RunEvaluators(val=twice)
+    RunEvaluators(val=[twice[0], ZeroShot(ShapeScenesLabels(size=8), name="small")], test=twice[:1])
 
 
 def test_every_second_epoch_only():
@@ -27,6 +25,6 @@ def test_every_second_epoch_only():
     callback = RunEvaluators(val=[ZeroShot(ShapeScenesLabels(size=4))], every_n_epochs=2)
     callback._run = lambda stage, trainer, task: runs.append((stage, trainer.current_epoch))
     for epoch in range(5):
-        trainer = type("Trainer", (), {"current_epoch": epoch})()
+        trainer = type("Trainer", (), {"current_epoch": epoch, "global_step": epoch + 1})()
         callback.on_train_epoch_end(trainer, None)
     assert runs == [("val", 1), ("val", 3)]
