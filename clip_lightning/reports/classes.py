@@ -12,7 +12,7 @@ from numpy import ndarray as NDArray
 from clip_lightning.reports.style import BLUE, FAINT, INK, RULE
 
 _SHADES = LinearSegmentedColormap.from_list("paper to blue", ["#f4f7fa", "#b8d6e9", BLUE])
-_MOST_BARS = 30
+_MOST_BARS = 20
 
 
 def class_accuracy(
@@ -76,7 +76,7 @@ def _draw_square(
 
 
 def _draw_bars(axes: Axes, accuracy: Float[NDArray, "classes"], class_names: Sequence[str]) -> None:
-    """Bars from the best class to the worst; of more than 30 classes only the ends, and how many lie between."""
+    """Bars from the best class to the worst; of more than 20 classes only the ends, and how many lie between."""
     order = [label for label in np.argsort(-accuracy, kind="stable") if not np.isnan(accuracy[label])]
     half, between = _MOST_BARS // 2, len(order) - _MOST_BARS
     shown = order if between <= 0 else [*order[:half], *order[-half:]]

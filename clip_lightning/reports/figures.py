@@ -41,7 +41,7 @@ def per_class_accuracy(
         preds: Predicted class of each sample.
         class_names: One name a class, in the order of the labels.
     """
-    bars = min(len(class_names), 31)
+    bars = min(len(class_names), 21)
     with styled():
         figure = new_figure(5.2, 4.2 if factor_names(class_names) else 0.9 + 0.2 * bars)
         draw_classes(figure, class_accuracy(target, preds, len(class_names)), class_names)
