@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback
 from torch.optim.lr_scheduler import LambdaLR
 
 from clip_lightning.callbacks import Checkpoints, Progress
 from clip_lightning.cli.compose import compose
-from clip_lightning.cli.training import DEFAULTS, KEYS, build_cli
+from clip_lightning.cli.keys import KEYS
+from clip_lightning.cli.training import DEFAULTS, build_cli
 from clip_lightning.optim import build_optimizer
 from clip_lightning.tracking.logger import MLflowTracker
 
@@ -43,8 +43,10 @@ def build(run_dir: str, steps: int):
     """The quickstart, for a few steps and without its evaluations."""
     arguments = ["--config", str(CONFIG), "--run_dir", run_dir, "--evaluation.every_n_epochs", "0"]
     arguments += ["--trainer.max_epochs", "1", "--trainer.limit_val_batches", "0"]
-    arguments += ["--data.samples_per_epoch", str(steps * 128)]
-    return build_cli("fit", compose(arguments, KEYS, DEFAULTS)[0])
+    arguments += ["--num_threads", "1"]
+    config = compose(arguments, KEYS, DEFAULTS)[0]
+    config["data"]["samples_per_epoch"] = steps * config["data"]["batch_size"]
+    return build_cli("fit", config)
 
 
 def lightning_ends(steps: int) -> list[float]:
@@ -94,7 +96,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="steps in a round")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     ratios = []
     for round_number in range(options.rounds):
         bare, fit = median_step(bare_ends(options.steps)), median_step(lightning_ends(options.steps))

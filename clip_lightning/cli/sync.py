@@ -19,13 +19,15 @@ def main(arguments: Sequence[str]) -> int:
         Exit code.
 
     Raises:
-        UserError: If MLflow cannot be reached.
+        UserError: If a folder holds no run, or MLflow cannot be reached.
     """
     parser = argparse.ArgumentParser("clip_lightning sync", description=__doc__, allow_abbrev=False)
     parser.add_argument("run_dir", type=Path, nargs="+", help="folder of a run")
     parser.add_argument("--tracking_uri", help="where to deliver, instead of where the run was to be tracked")
     options = parser.parse_args(arguments)
     for run_dir in options.run_dir:
+        if not (run_dir / "journal.jsonl").is_file():
+            raise UserError(f"{run_dir} is no run folder: it has no journal.jsonl")
         try:
             counts = deliver(run_dir, options.tracking_uri, abandoned=is_abandoned(run_dir / "journal.jsonl"))
         except DeliveryError as error:

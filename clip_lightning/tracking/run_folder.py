@@ -86,11 +86,6 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
-    def figures(self) -> Path:
-        """Folder of pictures."""
-        return self.path / "figures"
-
-    @property
     def journal(self) -> Path:
         """Everything measured, as JSON lines."""
         return self.path / "journal.jsonl"

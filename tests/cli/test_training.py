@@ -169,6 +169,8 @@ def test_a_mistake_gets_one_message_and_leaves_no_folder(mistake, tmp_path, caps
 
 
 def test_measuring_what_is_no_run_is_refused(tmp_path, capsys):
+    assert main(["sync", str(tmp_path)]) == 2
+    assert "journal.jsonl" in capsys.readouterr().err
     assert main(["validate", "--run_dir", str(tmp_path)]) == 2
     assert "config.yaml" in capsys.readouterr().err
     assert main(["test"]) == 2
