@@ -20,6 +20,7 @@ class DeliveryState:
         key: Mark of this run there, decided before the run is created. If the answer to its creation is lost, the run
             is found again by this mark.
         run_id: MLflow's id of the run, once it is known.
+        began: When the journal begins that the offsets are of, in ms; a copied run folder may have got another one.
         offsets: Bytes acknowledged, by file name of the journal.
         artifacts: ``[path, folder]`` of artifacts that still have to be uploaded.
         status: ``[status, ms]``, the last one that the journal holds, and when.
@@ -28,6 +29,7 @@ class DeliveryState:
 
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     run_id: str | None = None
+    began: int | None = None
     offsets: dict[str, int] = field(default_factory=dict)
     artifacts: list[tuple[str, str | None]] = field(default_factory=list)
     status: tuple[str, int] | None = None
@@ -49,6 +51,7 @@ def read_state(run_dir: Path, uri: str) -> DeliveryState:
         return DeliveryState()
     state = DeliveryState(**stored)
     state.artifacts = [(path, folder) for path, folder in state.artifacts]
+    state.status = state.status and (state.status[0], state.status[1])
     return state
 
 

@@ -11,13 +11,15 @@ metrics   step, values                    floats by name; JSON lacks NaN and inf
 params    values                          strings by dotted name
 tags      values                          strings by name
 artifact  path, folder                    a file to upload; relative paths start at the run folder
-rewind    step                            training resumes there: earlier points of this step or later are void
+rewind    step, after                     training resumes there: void are the points of this step or later that were
+                                          recorded behind this byte; journals of before lack ``after``, which is 0
 status    status                          RUNNING, FINISHED, FAILED or KILLED; the last one holds
 close     -                               the process that wrote ``start`` writes nothing more
 ========  ==============================  =====================================================================
 """
 
 import errno
+import itertools
 import json
 import math
 import os
@@ -116,9 +118,18 @@ class Journal:
         assert self._file is not None
         os.fsync(self._file)
 
-    def rewind(self, step: int) -> None:
-        """Declares every point recorded so far at this step or later void, since training resumes there."""
-        self._append("rewind", step=step)
+    def rewind(self, step: int, after: int) -> None:
+        """Declares points void, since training resumes from a checkpoint.
+
+        Void is what was recorded after the checkpoint and is measured again: points of its step that it was preceded by
+        stay, and so does a point of an earlier step that was recorded just after it.
+
+        Args:
+            step: First optimiser step that is done again, >= 0.
+            after: The journal's length in bytes when the checkpoint was written. One beyond its end is of a journal
+                that was lost, and voids nothing.
+        """
+        self._append("rewind", step=step, after=after)
 
     def close(self) -> None:
         """Records that this process writes nothing more, and closes the file; a later record opens it again."""
@@ -188,6 +199,25 @@ def _parse(line: bytes, end: int) -> Record:
         return Record("damaged", {"line": line.decode(errors="replace")}, end)
 
 
+def first_start(path: Path) -> dict[str, Any]:
+    """Reads where a run belongs, and when it began.
+
+    Args:
+        path: The journal.
+
+    Returns:
+        The content of its first "start" record.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if path.exists():
+        for record in read(path):
+            if record.kind == "start":
+                return record.content
+    raise ValueError(f"{path.parent} holds no run: its {path.name} is missing or empty")
+
+
 def metrics(path: Path) -> dict[str, Series]:
     """Reads the learning curves of a run, without the points that a resumed run made void.
 
@@ -197,35 +227,51 @@ def metrics(path: Path) -> dict[str, Series]:
     Returns:
         Columns by metric name.
     """
-    points: dict[str, list[tuple[int, float, int]]] = {}
-    for record in read(path):
-        if record.kind == "rewind":
-            step = record.content["step"]
-            points = {name: [row for row in rows if row[0] < step] for name, rows in points.items()}
-        elif record.kind == "metrics":
-            for name, value in record.values.items():
-                points.setdefault(name, []).append((record.content["step"], value, record.content["time"]))
-    return {name: Series(*map(list, zip(*rows, strict=True))) for name, rows in points.items() if rows}
+    series: dict[str, Series] = {}
+    for point in _valid_and_void(path)[0]:
+        columns = series.setdefault(point.name, Series([], [], []))
+        columns.step.append(point.step)
+        columns.value.append(point.value)
+        columns.time_ms.append(point.time_ms)
+    return series
 
 
 def void_points(path: Path, end: int) -> set[tuple[str, int]]:
-    """Finds the points that a later rewind made void.
+    """Finds the points that a resumed run made void.
 
     Args:
         path: The journal.
-        end: Byte offset up to which rewinds count.
+        end: Byte offset behind the last record that counts.
 
     Returns:
-        (metric name, step) of each point that was written before a rewind to this step or an earlier one.
+        (metric name, step) of each such point.
     """
-    rewinds = [(record.end, record.content["step"]) for record in read(path) if record.kind == "rewind"]
-    rewinds = [rewind for rewind in rewinds if rewind[0] <= end]
-    found: set[tuple[str, int]] = set()
-    for record in read(path):
-        while rewinds and rewinds[0][0] <= record.end:
-            rewinds.pop(0)
-        if not rewinds:
-            break
-        if record.kind == "metrics" and record.content["step"] >= min(step for _, step in rewinds):
-            found.update((name, record.content["step"]) for name in record.content["values"])
-    return found
+    return {(point.name, point.step) for point in _valid_and_void(path, end)[1]}
+
+
+class _Point(NamedTuple):
+    name: str
+    step: int
+    value: float
+    time_ms: int
+    end: int  # of its record
+
+
+def _valid_and_void(path: Path, end: float = math.inf) -> tuple[list[_Point], list[_Point]]:
+    """Sorts the points up to a byte offset into those that hold, and those that a rewind made void."""
+    valid: list[_Point] = []
+    void: list[_Point] = []
+    first_rewinds: dict[tuple[int, int], int] = {}
+    for record in itertools.takewhile(lambda record: record.end <= end, read(path)):
+        content = record.content
+        if record.kind == "metrics":
+            place = content["time"], record.end
+            valid += [_Point(name, content["step"], value, *place) for name, value in record.values.items()]
+        elif record.kind == "rewind":
+            checkpoint = step, after = content["step"], content.get("after", 0)
+            # Where the checkpoint's own journal was lost, only what came before its first rewind is known to hold.
+            after = min(after, first_rewinds.setdefault(checkpoint, record.end))
+            is_void = [point.step >= step and point.end > after for point in valid]
+            void += itertools.compress(valid, is_void)
+            valid = [point for point, gone in zip(valid, is_void, strict=True) if not gone]
+    return valid, void

@@ -20,6 +20,7 @@ from clip_lightning.tracking.store import resolve_uri, without_password
 from clip_lightning.tracking.training_process import describe_process
 
 # A small run's sidecar spends most of this importing MLflow; a server that answers has the rest within a second.
+# The sidecar goes on alone within its patience.
 WAIT_SECONDS = 20.0
 _STATUSES: dict[str, Status] = {"success": "FINISHED", "failed": "FAILED", "aborted": "KILLED"}
 
@@ -38,6 +39,8 @@ class MLflowTracker(Logger):
         run_name: Name of the run; None takes the last two parts of the run folder, ``NAME/TIME``.
         tags: Tags of the run.
         live: Whether to deliver while the run goes on. False writes the journal only, for a machine without network.
+        patience_seconds: How long the second process, which training does not wait for, goes on trying without any
+            progress after the run has ended, >= 0.
 
     Raises:
         ValueError: If the tracking URI is a folder.
@@ -50,10 +53,12 @@ class MLflowTracker(Logger):
         run_name: str | None = None,
         tags: dict[str, str] | None = None,
         live: bool = True,
+        patience_seconds: float = 120.0,
     ) -> None:
         super().__init__()
         self._uri = resolve_uri(tracking_uri)
-        self._experiment, self._run_name, self._tags, self._live = experiment, run_name, tags or {}, live
+        self._experiment, self._run_name, self._tags = experiment, run_name, tags or {}
+        self._live, self._patience_seconds = live, patience_seconds
         self._folder: RunFolder | None = None
         self._status: Status = "RUNNING"
         self._forget_process()
@@ -147,14 +152,23 @@ class MLflowTracker(Logger):
         """
         self._write(lambda journal: journal.log_artifact(Path(path), folder))
 
+    @property
+    def journal_end(self) -> int:
+        """The journal's length in bytes, for a checkpoint to remember; 0 where there is none yet."""
+        try:
+            return self._folder.journal.stat().st_size if self._folder else 0
+        except OSError:
+            return 0
+
     @rank_zero_only
-    def rewind(self, step: int) -> None:
-        """Declares points recorded at this step or later void; call it before a resumed training logs anything.
+    def rewind(self, step: int, after: int) -> None:
+        """Declares points void; call it before a training that resumes from a checkpoint logs anything.
 
         Args:
-            step: First optimiser step that is done again.
+            step: First optimiser step that is done again, >= 0.
+            after: ``journal_end`` when the checkpoint was written; what was recorded before it stays. 0 without one.
         """
-        self._write(lambda journal: journal.rewind(step))
+        self._write(lambda journal: journal.rewind(step, after))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -208,7 +222,7 @@ class MLflowTracker(Logger):
         if self._live:
             # Without a sidecar nothing is lost; ``close`` says how to deliver.
             with contextlib.suppress(OSError):
-                self._sidecar = SidecarHandle(self._run_folder.path, self._uri)
+                self._sidecar = SidecarHandle(self._run_folder.path, self._uri, self._patience_seconds)
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -20,8 +20,8 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from clip_lightning.tracking import store
-from clip_lightning.tracking.delivery_state import FILE_NAME, read_state, write_state
-from clip_lightning.tracking.journal import Record, Status, read, void_points
+from clip_lightning.tracking.delivery_state import FILE_NAME, DeliveryState, read_state, write_state
+from clip_lightning.tracking.journal import Record, Status, first_start, read, void_points
 from clip_lightning.tracking.mlflow_names import mlflow_name
 from clip_lightning.tracking.mlflow_requests import (
     METRICS_PER_BATCH,
@@ -37,6 +37,8 @@ from clip_lightning.tracking.mlflow_requests import (
 )
 
 JOURNALS = ("journal.jsonl", "system.jsonl")
+# A sidecar's attempt lasts so long at most, where a server accepts and does not answer.
+LOCK_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -83,29 +85,37 @@ def deliver(run_dir: Path, tracking_uri: str | None = None, *, abandoned: bool =
         ValueError: If the folder holds no journal.
         DeliveryError: If MLflow cannot be reached, or another process is delivering this run.
     """
-    with Delivery(run_dir, tracking_uri) as delivery:
+    with Delivery(run_dir, tracking_uri, LOCK_SECONDS) as delivery:
         return delivery.deliver(abandoned=abandoned)
 
 
 class Delivery:
     """Delivers a run that may still be going on; a context manager that keeps other deliverers of the run away.
 
+    It may be entered again and again, and knows then what others have delivered meanwhile.
+
     Args:
         run_dir: The run folder, with its journal.
         tracking_uri: Where to deliver; None for the place that the journal names.
+        lock_seconds: How long to wait for another deliverer, >= 0.
+
+    Attributes:
+        acknowledgements: How often progress was noted; a delivery that fails may still have brought something.
 
     Raises:
         ValueError: If the folder holds no journal.
     """
 
-    def __init__(self, run_dir: Path, tracking_uri: str | None = None) -> None:
+    def __init__(self, run_dir: Path, tracking_uri: str | None = None, lock_seconds: float = 0.0) -> None:
         self.run_dir = run_dir
-        self._start = _first_start(run_dir / JOURNALS[0])
+        self._start = first_start(run_dir / JOURNALS[0])
         self.uri = store.resolve_uri(tracking_uri or store.recorded_uri(self._start["tracking_uri"]))
         self._place = store.without_password(self.uri)
-        self._lock = FileLock(run_dir / ".tracking.lock", timeout=0)
+        self._lock = FileLock(run_dir / ".tracking.lock", timeout=lock_seconds)
         self._client: Any = None
+        self._state = DeliveryState()
         self._void: set[tuple[str, int]] = set()
+        self.acknowledgements = 0
         self._complained: set[Path] = set()
 
     def __enter__(self) -> Self:
@@ -113,9 +123,13 @@ class Delivery:
             self._lock.acquire()
         except Timeout:
             raise DeliveryError(f"another process is delivering {self.run_dir}") from None
-        self._state = read_state(self.run_dir, self._place)
-        if done := self._state.offsets.get(JOURNALS[0], 0):
-            self._void = void_points(self.run_dir / JOURNALS[0], done)
+        state = read_state(self.run_dir, self._place)
+        if state.began != self._start["time"]:
+            state.began, state.offsets = self._start["time"], {}
+        if state != self._state:
+            self._state = state
+            done = state.offsets.get(JOURNALS[0], 0)
+            self._void = void_points(self.run_dir / JOURNALS[0], done) if done else set()
         return self
 
     def __exit__(
@@ -152,27 +166,27 @@ class Delivery:
 
     def _connect(self) -> None:
         if self._client is None:
-            client = connected_client(self.uri)
-            if self._state.run_id is None:
-                write_state(self.run_dir, self._place, self._state)
-                self._state.run_id = find_or_create_run(client, self._start, self._state.key, self.uri)
-                self._state.acknowledged_status = "RUNNING"
-                self._save()
-            self._client = client
+            self._client = connected_client(self.uri)
+        if self._state.run_id is None:
+            write_state(self.run_dir, self._place, self._state)
+            self._state.run_id = find_or_create_run(self._client, self._start, self._state.key, self.uri)
+            self._state.acknowledged_status = "RUNNING"
+            self._save()
 
     def _save(self) -> None:
         write_state(self.run_dir, self._place, self._state)
+        self.acknowledgements += 1
 
     def _deliver_journal(self, name: str, counts: Counts) -> None:
         path = self.run_dir / name
         if not path.exists():
             return
-        batch = _Batch()
+        batch = _Batch(self._void)
         for record in read(path, self._state.offsets.get(name, 0)):
             self._collect(path, record, batch, counts)
             if batch.is_full:
                 self._send(name, batch, counts)
-                batch = _Batch()
+                batch = _Batch(self._void)
         if batch.end:
             self._send(name, batch, counts)
 
@@ -182,8 +196,7 @@ class Delivery:
         match record.kind:
             case "metrics":
                 points = [(name, value, content["time"], content["step"]) for name, value in record.values.items()]
-                void = self._void if path.name == JOURNALS[0] else ()
-                fresh = [point for point in points if (point[0], point[3]) not in void]
+                fresh = [point for point in points if (point[0], point[3]) not in batch.void]
                 counts.repeated += len(points) - len(fresh)
                 batch.metrics += fresh
             case "params":
@@ -193,7 +206,7 @@ class Delivery:
             case "artifact":
                 batch.artifacts.append((content["path"], content["folder"]))
             case "rewind":
-                self._void = void_points(path, record.end)
+                batch.void = void_points(path, record.end)
             case "status":
                 batch.status = (content["status"], content["time"])
             case "damaged":
@@ -210,6 +223,7 @@ class Delivery:
         self._state.artifacts += [artifact for artifact in batch.artifacts if artifact not in self._state.artifacts]
         self._state.status = batch.status or self._state.status
         self._state.offsets[journal] = batch.end
+        self._void = batch.void
         self._save()
 
     def _send_kind(self, kind: str, entities: Sequence[Any], limit: int, counts: Counts) -> int:
@@ -268,9 +282,10 @@ class Delivery:
 
 
 class _Batch:
-    """Records to be acknowledged together, and the offset behind the last of them."""
+    """Records to be acknowledged together, the offset behind the last of them, and what is void there."""
 
-    def __init__(self) -> None:
+    def __init__(self, void: set[tuple[str, int]]) -> None:
+        self.void = void
         self.metrics: list[tuple[str, float, int, int]] = []
         self.params: dict[str, str] = {}
         self.tags: dict[str, str] = {}
@@ -281,12 +296,3 @@ class _Batch:
     @property
     def is_full(self) -> bool:
         return len(self.metrics) >= METRICS_PER_BATCH or len(self.params) + len(self.tags) >= PARAMS_PER_BATCH
-
-
-def _first_start(journal: Path) -> dict[str, Any]:
-    """The first "start" record, which says where the run belongs."""
-    if journal.exists():
-        for record in read(journal):
-            if record.kind == "start":
-                return record.content
-    raise ValueError(f"{journal.parent} holds no run: its {journal.name} is missing or empty")

@@ -1,7 +1,7 @@
 """The process beside a training run that delivers its journal: ``python -m clip_lightning.tracking.sidecar RUN_DIR``.
 
 It ends when the journal is closed and delivered, or the training process is gone and what it left is delivered, or when
-MLflow fails several times in a row after that. What it could not deliver stays in the journal.
+nothing more could be delivered for a while after that. What it could not deliver stays in the journal.
 """
 
 import argparse
@@ -19,9 +19,7 @@ from clip_lightning.tracking.training_process import TrainingProcess
 
 DELIVERY_SECONDS = 3.0
 SAMPLE_SECONDS = 10.0
-# Three attempts take a few seconds where nobody listens, and a minute where a server accepts and does not answer.
-LAST_ATTEMPTS = 3
-LAST_ATTEMPT_SECONDS = 1.0
+LAST_DELIVERY_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 _log = logging.getLogger(__name__)
 
@@ -40,14 +38,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment = os.environ.get("MLFLOW_TRACKING_URI")
     parser.add_argument("--uri", default=environment, help="MLflow's tracking URI; default: MLFLOW_TRACKING_URI")
     parser.add_argument("--parent", type=int, required=True, help="id of the training process")
+    help_patience = "seconds without progress after the training's end, after which it gives up"
+    parser.add_argument("--patience", type=float, required=True, help=help_patience)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
-    os.nice(10)  # Training comes first.
+    give_way()
     _log.info("following process %d", options.parent)
-    with contextlib.ExitStack() as stack:
-        complete = Sidecar(options.run_dir, options.uri, options.parent).follow(stack)
+    complete = Sidecar(options.run_dir, options.uri, options.parent, options.patience).follow()
     _log.info("complete" if complete else f"incomplete: python -m clip_lightning sync {options.run_dir}")
     return 0 if complete else 1
+
+
+def give_way(niceness: int = 10) -> None:
+    """Leaves the processors to others, above all to the training.
+
+    Linux may share them among sessions first, where niceness counts only within one; this process has its own.
+
+    Args:
+        niceness: 0 to 19, the latter for the least share.
+    """
+    os.nice(niceness)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # There are no such shares here.
+            Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 class Sidecar:
@@ -57,32 +70,33 @@ class Sidecar:
         run_dir: The run folder, with its journal.
         uri: MLflow's tracking URI, or None for the one that the journal names.
         parent: Id of the training process.
+        patience_seconds: How long to go on trying without any progress after the training has ended, >= 0.
     """
 
-    def __init__(self, run_dir: Path, uri: str | None, parent: int) -> None:
-        self._run_dir, self._uri = run_dir, uri
+    def __init__(self, run_dir: Path, uri: str | None, parent: int, patience_seconds: float) -> None:
+        self._run_dir, self._patience_seconds = run_dir, patience_seconds
         self._trainer = TrainingProcess(run_dir / JOURNALS[0], parent)
-        self._delivery: Delivery | None = None
+        self._delivery = Delivery(run_dir, uri)
         self._failures = 0
 
-    def follow(self, stack: contextlib.ExitStack) -> bool:
+    def follow(self) -> bool:
         """Attempts a delivery every few seconds until there is nothing to wait for.
-
-        Args:
-            stack: Takes what has to be released at the end.
 
         Returns:
             Whether everything was delivered.
         """
         sampler = self._start_sampler()
+        patient_until = time.monotonic() + self._patience_seconds
         while True:
             # First the question, then the delivery: so the last delivery has all that was written before the end.
             gone = self._trainer.is_gone
             ended = self._has_ended() or gone
             if ended and sampler is not None:
                 sampler.stop()
-            self._attempt(stack, abandoned=gone and not self._trainer.is_succeeded)
-            if ended and not 0 < self._failures < LAST_ATTEMPTS:
+            has_moved = self._attempt(abandoned=gone and not self._trainer.is_succeeded)
+            if not ended or has_moved:
+                patient_until = time.monotonic() + self._patience_seconds
+            if ended and (self._failures == 0 or time.monotonic() >= patient_until):
                 return self._failures == 0
             self._wait(ended)
 
@@ -100,11 +114,15 @@ class Sidecar:
         self._trainer.read_journal()
         return self._trainer.has_closed or self._trainer.is_succeeded or self._trainer.is_gone
 
-    def _attempt(self, stack: contextlib.ExitStack, *, abandoned: bool) -> None:
+    def _attempt(self, *, abandoned: bool) -> bool:
+        """Delivers what there is; returns whether some of it was acknowledged, which a failed attempt may achieve too.
+
+        The run's lock is held no longer, so that ``sync`` comes to its turn.
+        """
+        before = self._delivery.acknowledgements
         try:
-            if self._delivery is None:
-                self._delivery = stack.enter_context(Delivery(self._run_dir, self._uri))
-            counts = self._delivery.deliver(abandoned=abandoned)
+            with self._delivery:
+                counts = self._delivery.deliver(abandoned=abandoned)
             if counts.waiting_artifacts:
                 raise DeliveryError(f"{counts.waiting_artifacts} artifacts wait")
             self._failures = 0
@@ -113,10 +131,11 @@ class Sidecar:
             # Attempts 1, 2, 4, 8, ...: a server may be away for days.
             if self._failures & (self._failures - 1) == 0:
                 _log.warning("attempt %d: %s", self._failures, error)
+        return self._delivery.acknowledgements > before
 
     def _wait(self, ended: bool) -> None:
         """Waits for the next attempt, which comes at once when the training process closes its journal or ends."""
-        deadline = time.monotonic() + (LAST_ATTEMPT_SECONDS if ended else DELIVERY_SECONDS)
+        deadline = time.monotonic() + (LAST_DELIVERY_SECONDS if ended else DELIVERY_SECONDS)
         while time.monotonic() < deadline and (ended or not self._has_ended()):
             time.sleep(_POLL_SECONDS)
 

@@ -14,10 +14,12 @@ class SidecarHandle:
     Args:
         run_dir: The run folder, with its journal.
         uri: MLflow's tracking URI.
+        patience_seconds: How long it goes on trying without any progress after the parent has ended, >= 0.
     """
 
-    def __init__(self, run_dir: Path, uri: str) -> None:
+    def __init__(self, run_dir: Path, uri: str, patience_seconds: float) -> None:
         command = [sys.executable, "-m", "clip_lightning.tracking.sidecar", str(run_dir), "--parent", str(os.getpid())]
+        command += ["--patience", str(patience_seconds)]
         with (run_dir / LOG_NAME).open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -37,7 +39,7 @@ class SidecarHandle:
             seconds: Longest time to wait, >= 0.
 
         Returns:
-            Whether everything was delivered. If not, the sidecar has given up, or goes on for about a minute.
+            Whether everything was delivered. If not, the sidecar has given up, or goes on within its patience.
         """
         try:
             return self._process.wait(seconds) == 0

@@ -2,7 +2,9 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -29,7 +31,12 @@ def is_abandoned(journal: Path) -> bool:
             writer = record.content["process"]
         elif record.kind == "close":
             writer = None
-    if writer is None or writer["host"] != socket.gethostname():
+    return writer is not None and is_known_gone(writer)
+
+
+def is_known_gone(writer: Mapping[str, Any]) -> bool:
+    """Whether the process of a "start" record has ended; False where it ran on another machine, and cannot be seen."""
+    if writer["host"] != socket.gethostname():
         return False
     process = find_process(writer["pid"])
     return process is None or _has_ended(process) or abs(process.create_time() - writer["started"]) > 1

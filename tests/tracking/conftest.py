@@ -6,9 +6,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from processes import Server
 
 from clip_lightning.tracking.delivery_state import read_state
 from clip_lightning.tracking.journal import Journal
+from clip_lightning.tracking.mlflow_requests import connected_client
 
 PROCESS = {"host": "elsewhere", "pid": 1, "started": 0.0}
 
@@ -16,9 +18,9 @@ PROCESS = {"host": "elsewhere", "pid": 1, "started": 0.0}
 class Store:
     """An SQLite store, read without MLflow: what is in its tables is what counts."""
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, uri: str | None = None) -> None:
         self.database = database
-        self.uri = f"sqlite:///{database}"
+        self.uri = uri or f"sqlite:///{database}"
 
     def query(self, statement: str, *values: object) -> list[tuple]:
         with closing(sqlite3.connect(self.database)) as connection:
@@ -48,6 +50,26 @@ class Store:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> Store:
     return Store(tmp_path_factory.mktemp("store with space") / "mlflow.db")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, store) -> Server:
+    """A server over a copy of the store; whether it runs is for each test to say."""
+    if not store.database.exists():
+        connected_client(store.uri)
+    folder = tmp_path_factory.mktemp("server")
+    database = folder / "server.db"
+    with closing(sqlite3.connect(store.database)) as source, closing(sqlite3.connect(database)) as copy:
+        source.backup(copy)
+    server = Server(folder, database)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def server_store(server) -> Store:
+    """What the server has."""
+    return Store(server.database, server.uri)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clip_lightning.tracking import journal as journal_module
-from clip_lightning.tracking.journal import Journal, metrics, read, void_points
+from clip_lightning.tracking.journal import Journal, metrics, read
 
 PROCESS = {"host": "here", "pid": 1, "started": 0.0}
 
@@ -24,7 +24,7 @@ def test_records_come_back_in_order_with_their_offsets(journal):
     journal.log_params({"model.width": "16"})
     journal.log_tags({"who": "Ann 安"})
     journal.log_metrics({"loss": 0.5}, step=3)
-    journal.rewind(2)
+    journal.rewind(2, after=0)
     journal.log_status("FINISHED")
     journal.close()
     records = list(read(journal.path))
@@ -93,22 +93,6 @@ def test_artifacts_inside_the_run_folder_are_noted_so_that_it_can_be_moved(journ
         ("figures/loss.svg", "figures"),
         ("/elsewhere/file", None),
     ]
-
-
-def test_rewind_voids_points_of_this_step_and_later_ones(journal):
-    for step in range(6):
-        journal.log_metrics({"loss": float(step)}, step)
-    journal.log_metrics({"only_late": 1.0}, 5)
-    journal.rewind(4)
-    end = journal.path.stat().st_size
-    for step in range(4, 8):
-        journal.log_metrics({"loss": 10.0 * step}, step)
-    curves = metrics(journal.path)
-    assert curves["loss"].step == list(range(8))
-    assert curves["loss"].value == [0.0, 1.0, 2.0, 3.0, 40.0, 50.0, 60.0, 70.0]
-    assert "only_late" not in curves
-    assert void_points(journal.path, end) == {("loss", 4), ("loss", 5), ("only_late", 5)}
-    assert void_points(journal.path, end - 1) == set()
 
 
 def test_a_killed_writer_loses_nothing_that_it_was_told_is_written(tmp_path):

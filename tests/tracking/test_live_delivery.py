@@ -3,58 +3,17 @@
 import os
 import shutil
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
-import time
-from pathlib import Path
 
-import psutil
 import pytest
+from processes import sidecars_of, start_trainer, wait_for
 
 from clip_lightning.tracking.journal import metrics
 from clip_lightning.tracking.mlflow_delivery import deliver
 from clip_lightning.tracking.training_process import is_abandoned
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")]
-
-# A trainer that imports no torch: it logs a point at each step, until there are enough, or a file "stop" is found.
-TRAINER = """
-import pathlib, sys, time
-from clip_lightning.tracking.journal import Journal
-from clip_lightning.tracking.sidecar_handle import SidecarHandle
-from clip_lightning.tracking.training_process import describe_process
-
-run_dir, uri, steps, pause = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-run_dir.mkdir(exist_ok=True)
-journal = Journal(run_dir / "journal.jsonl")
-journal.start("live", run_dir.name, uri, describe_process())
-journal.log_status("RUNNING")
-sidecar = SidecarHandle(run_dir, uri)
-for step in range(steps):
-    journal.log_metrics({"loss": 1.0 / (step + 1), "accuracy": float(step)}, step)
-    print(step, flush=True)
-    time.sleep(pause)
-    if (run_dir / "stop").exists():
-        break
-journal.log_status("FINISHED")
-journal.close()
-print("delivered" if sidecar.wait(60) else "not delivered", flush=True)
-"""
-
-
-def start_trainer(run_dir, uri, steps=50, pause=0.0):
-    command = [sys.executable, "-c", TRAINER, str(run_dir), uri, str(steps), str(pause)]
-    # A session of its own, so that a signal to its process group, as the terminal's Ctrl-C, reaches no test.
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def wait_for(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
 
 
 def loss_rows(store, run_dir):
@@ -65,79 +24,11 @@ def expected_rows(steps):
     return [(step, 1.0 / (step + 1)) for step in range(steps)]
 
 
-def sidecars_of(run_dir):
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or []
-        if "clip_lightning.tracking.sidecar" in command and str(run_dir) in command:
-            found.append(process)
-    return found
-
-
-class Server:
-    """MLflow's server on a port of this machine, which can be frozen, killed and started again."""
-
-    def __init__(self, folder: Path, database: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        self._command += ["--backend-store-uri", f"sqlite:///{database}", "--workers", "1"]
-        self._command += ["--artifacts-destination", str(folder / "artifacts")]
-        self._log = folder / "server.log"
-        self._process = None
-
-    def start(self):
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
-        wait_for(self._answers, 120)
-
-    def _answers(self):
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                connection.settimeout(2)
-                connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-                return b"200" in connection.recv(100)
-        except OSError:
-            return False
-
-    def signal(self, number):
-        os.killpg(self._process.pid, number)
-
-    def stop(self):
-        if self._process is not None:
-            self.signal(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-
-@pytest.fixture
-def server(tmp_path, store):
-    # A copy of the store that exists by now: creating one costs seconds. The tests read the copy.
-    if not store.database.exists():
-        from clip_lightning.tracking.mlflow_requests import connected_client
-
-        connected_client(store.uri)
-    database = tmp_path / "server.db"
-    with sqlite3.connect(store.database) as source, sqlite3.connect(database) as copy:
-        source.backup(copy)
-    server = Server(tmp_path, database)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def server_store(server, tmp_path, store):
-    served = type(store)(tmp_path / "server.db")
-    served.uri = server.uri
-    return served
-
-
 def test_a_server_that_comes_late_freezes_dies_and_returns_gets_every_row_once(
     server, server_store, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    server.stop()
     run_dir = tmp_path / "run"
     log = run_dir / "tracking.log"
 
@@ -183,7 +74,7 @@ def test_artifacts_and_special_floats_pass_through_a_server_in_silence(server, s
     assert (counts.metrics, counts.params, counts.artifacts, counts.refused) == (2, 120, 1, 0)
     assert len(server_store.metrics(tmp_path / "run")) == 2
     assert {len(value) for value in server_store.params(tmp_path / "run").values()} == {6000}
-    (uploaded,) = (tmp_path / "artifacts").rglob("config.yaml")
+    (uploaded,) = server.artifacts.glob(f"*/{server_store.run_id(tmp_path / 'run')}/artifacts/config.yaml")
     assert uploaded.read_text() == "a: 1"
 
 
@@ -230,7 +121,7 @@ def test_a_killed_sidecar_is_made_up_for_by_a_later_delivery(tmp_path, store):
 
 def test_without_a_server_the_sidecar_ends_soon_after_the_trainer(tmp_path, store):
     run_dir = tmp_path / "run"
-    with start_trainer(run_dir, "http://127.0.0.1:9", steps=20) as trainer:
+    with start_trainer(run_dir, "http://127.0.0.1:9", steps=20, patience=3) as trainer:
         assert trainer.stdout.read().splitlines()[-1] == "not delivered"
     wait_for(lambda: not sidecars_of(run_dir))
     assert "incomplete: python -m clip_lightning sync" in (run_dir / "tracking.log").read_text()
@@ -238,15 +129,39 @@ def test_without_a_server_the_sidecar_ends_soon_after_the_trainer(tmp_path, stor
     assert loss_rows(store, run_dir) == expected_rows(20)
 
 
-def test_eight_first_starts_at_once_on_a_new_store_lose_no_row(tmp_path, store):
+# Eight runs of one name that begin at the same moment; forked, since importing Lightning takes seconds.
+EIGHT_TRACKERS = """
+import multiprocessing
+from clip_lightning.tracking.logger import MLflowTracker
+
+def train(barrier, number):
+    barrier.wait()
+    tracker = MLflowTracker(experiment="live", run_name="study")
+    tracker.log_hyperparams({"number": number})
+    for step in range(200):
+        tracker.log_metrics({"loss": 1.0 / (step + 1)}, step)
+    tracker.close()
+
+fork = multiprocessing.get_context("fork")
+barrier = fork.Barrier(8)
+processes = [fork.Process(target=train, args=(barrier, number)) for number in range(8)]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
+"""
+
+
+def test_eight_first_starts_at_once_on_a_new_store_lose_no_row(tmp_path, store, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    subprocess.run([sys.executable, "-c", EIGHT_TRACKERS], cwd=tmp_path, check=True, timeout=300)
+    run_dirs = list((tmp_path / "runs" / "study").iterdir())
+    assert len(run_dirs) == 8
     new = type(store)(tmp_path / "runs" / "mlflow.db")
-    run_dirs = [tmp_path / f"run{i}" for i in range(8)]
-    trainers = [start_trainer(run_dir, new.uri, steps=200) for run_dir in run_dirs]
-    for trainer in trainers:
-        trainer.communicate(timeout=300)
     for run_dir in run_dirs:
-        wait_for(lambda run_dir=run_dir: not sidecars_of(run_dir), 120)
+        wait_for(lambda log=run_dir / "tracking.log": " INFO complete" in log.read_text())
         assert loss_rows(new, run_dir) == expected_rows(200)
+    assert sorted(new.params(run_dir)["number"] for run_dir in run_dirs) == list("01234567")
     assert len(new.query("select * from experiments where name = 'live'")) == 1
     assert len(new.query("select * from runs")) == 8
 
@@ -254,7 +169,7 @@ def test_eight_first_starts_at_once_on_a_new_store_lose_no_row(tmp_path, store):
 def test_a_tracker_waits_at_its_end_until_all_is_delivered(tmp_path, store, monkeypatch, capsys):
     from clip_lightning.tracking import logger
 
-    monkeypatch.setattr(logger, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(logger, "WAIT_SECONDS", 300.0)
     tracker = logger.MLflowTracker(store.uri, experiment="live", run_name="tracked")
     tracker.attach(tmp_path)
     for step in range(30):
@@ -264,7 +179,7 @@ def test_a_tracker_waits_at_its_end_until_all_is_delivered(tmp_path, store, monk
     assert loss_rows(store, tmp_path) == expected_rows(30)
     assert store.status(tmp_path) == "FAILED"
     assert capsys.readouterr().err == ""
-    tracker.rewind(25)
+    tracker.rewind(25, after=0)
     for step in range(25, 40):
         tracker.log_metrics({"loss": 1.0 / (step + 1)}, step)
     tracker.close()
@@ -275,7 +190,7 @@ def test_a_tracker_waits_at_its_end_until_all_is_delivered(tmp_path, store, monk
 
 def test_delivery_prints_nothing_in_the_users_terminal(tmp_path, store):
     run_dir = tmp_path / "run"
-    with start_trainer(run_dir, "http://127.0.0.1:9", steps=1) as trainer:
+    with start_trainer(run_dir, "http://127.0.0.1:9", steps=1, patience=0) as trainer:
         trainer.stdout.read()
     shutil.rmtree(tmp_path / "new", ignore_errors=True)
     program = (

@@ -105,10 +105,36 @@ def test_a_resumed_run_replaces_what_it_does_again(tracker, tmp_path):
     tracker.close()
     resumed = MLflowTracker("sqlite:///never-opened.db", live=False)
     resumed.attach(tmp_path / "run")
-    resumed.rewind(2)
+    resumed.rewind(2, after=0)
     resumed.log_metrics({"loss": 2.0}, 2)
     resumed.close()
     assert metrics(tmp_path / "run" / "journal.jsonl")["loss"].value == [1.0, 1.0, 2.0]
+
+
+def test_what_was_recorded_before_the_checkpoint_stays(tracker, tmp_path):
+    for step in range(3):
+        tracker.log_metrics({"loss": 1.0}, step)
+    tracker.log_metrics({"val/loss": 1.0}, 3)
+    end = tracker.journal_end
+    tracker.log_metrics({"loss": 1.0}, 3)
+    tracker.rewind(3, end)
+    curves = metrics(tmp_path / "run" / "journal.jsonl")
+    assert (curves["loss"].step, curves["val/loss"].step) == ([0, 1, 2], [3])
+
+
+def test_every_process_knows_the_journals_end_and_makes_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tracker = MLflowTracker(live=False)
+    assert tracker.journal_end == 0
+    tracker.attach(tmp_path / "run")
+    assert tracker.journal_end == 0
+    assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
+    tracker.log_metrics({"loss": 1.0}, 0)
+    other = copy.deepcopy(tracker)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert other.journal_end == tracker.journal_end == (tmp_path / "run" / "journal.jsonl").stat().st_size > 0
+    monkeypatch.undo()
+    tracker.close()
 
 
 def test_without_attach_a_folder_is_made_and_another_one_is_refused_afterwards(tmp_path, monkeypatch):

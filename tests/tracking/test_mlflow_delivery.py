@@ -10,6 +10,7 @@ from clip_lightning.tracking.delivery_state import read_state
 from clip_lightning.tracking.journal import Journal
 from clip_lightning.tracking.mlflow_delivery import Delivery, DeliveryError, deliver
 
+PROCESS = {"host": "elsewhere", "pid": 1, "started": 0.0}
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 
@@ -168,12 +169,12 @@ def test_points_measured_again_after_a_resume_are_no_double_points(journal, stor
     for step in range(5):
         journal.log_metrics({"loss": float(step)}, step)
     deliver(tmp_path)
-    journal.rewind(3)
+    journal.rewind(3, after=0)
     for step in (3, 4, 5):
         journal.log_metrics({"loss": step + 0.5, "new": 1.0}, step)
     counts = deliver(tmp_path)
     assert (counts.metrics, counts.repeated) == (4, 2)
-    journal.rewind(5)
+    journal.rewind(5, after=0)
     journal.log_metrics({"loss": -1.0}, 5)
     journal.log_metrics({"loss": -1.0}, 6)
     assert deliver(tmp_path).repeated == 1
@@ -199,10 +200,34 @@ def test_the_status_follows_the_journal_and_an_abandoned_run_is_killed(journal, 
     assert store.status(tmp_path) == "FINISHED"
 
 
-def test_two_deliverers_of_one_run_keep_apart(journal, tmp_path):
+def test_two_deliverers_of_one_run_keep_apart(journal, tmp_path, monkeypatch):
+    monkeypatch.setattr(mlflow_delivery, "LOCK_SECONDS", 0.0)
     with Delivery(tmp_path), pytest.raises(DeliveryError, match="another process is delivering"):
         deliver(tmp_path)
     deliver(tmp_path)
+
+
+def test_deliverers_of_one_run_take_turns(journal, store, tmp_path):
+    follower = Delivery(tmp_path)
+    for step in range(4):
+        journal.log_metrics({"loss": 1.0}, step)
+        with follower:
+            assert follower.deliver().metrics == 1
+        journal.log_metrics({"loss": 2.0}, step + 10)
+        assert deliver(tmp_path).metrics == 1
+    assert len(store.metrics(tmp_path)) == 8
+
+
+def test_another_journal_in_a_copied_folder_is_delivered_from_its_beginning(journal, store, tmp_path):
+    journal.log_metrics({"loss": 1.0}, 0)
+    deliver(tmp_path)
+    journal.path.unlink()
+    other = Journal(journal.path)
+    other.start("experiment", "name", store.uri, PROCESS)
+    for step in range(1, 9):
+        other.log_metrics({"loss": 1.0}, step)
+    deliver(tmp_path)
+    assert [step for _, step, _ in store.metrics(tmp_path)] == list(range(9))
 
 
 def test_system_metrics_have_a_journal_of_their_own(journal, store, tmp_path):
@@ -210,7 +235,7 @@ def test_system_metrics_have_a_journal_of_their_own(journal, store, tmp_path):
     journal.log_metrics({"loss": 1.0}, 0)
     system.log_metrics({"system/cpu_utilization_percentage": 50.0}, 0)
     assert deliver(tmp_path).metrics == 2
-    journal.rewind(0)
+    journal.rewind(0, after=0)
     system.log_metrics({"system/cpu_utilization_percentage": 60.0}, 1)
     assert deliver(tmp_path).metrics == 1
 

@@ -1,16 +1,17 @@
-import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
-from clip_lightning.tracking import sidecar, system_metrics
+from clip_lightning.tracking import mlflow_delivery, sidecar, system_metrics
 from clip_lightning.tracking.journal import Journal, metrics
 from clip_lightning.tracking.mlflow_delivery import DeliveryError
-from clip_lightning.tracking.sidecar import LAST_ATTEMPTS, Sidecar
+from clip_lightning.tracking.sidecar import Sidecar
 from clip_lightning.tracking.system_metrics import SystemSampler, sample
 from clip_lightning.tracking.training_process import TrainingProcess, describe_process, is_abandoned
 
@@ -27,14 +28,13 @@ def ended_process():
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
-    monkeypatch.setattr(sidecar, "LAST_ATTEMPT_SECONDS", 0.0)
+    monkeypatch.setattr(sidecar, "LAST_DELIVERY_SECONDS", 0.0)
     monkeypatch.setattr(sidecar, "DELIVERY_SECONDS", 0.0)
     monkeypatch.setattr(sidecar, "SAMPLE_SECONDS", 0.01)
 
 
-def follow(run_dir, parent):
-    with contextlib.ExitStack() as stack:
-        return Sidecar(run_dir, None, parent).follow(stack)
+def follow(run_dir, parent, patience_seconds=0.0):
+    return Sidecar(run_dir, None, parent, patience_seconds).follow()
 
 
 def test_a_closed_journal_is_delivered_though_its_writer_lives(tmp_path, store):
@@ -66,24 +66,72 @@ def test_a_trainer_that_failed_by_itself_is_not_marked_killed(journal, tmp_path,
     assert store.status(tmp_path) == "FAILED"
 
 
-def test_after_the_end_it_gives_up_soon(journal, tmp_path, monkeypatch, ended_process):
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock of the sidecar's own, on which only waiting takes time."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
+    monkeypatch.setattr(sidecar, "time", clock)
+    monkeypatch.setattr(sidecar, "LAST_DELIVERY_SECONDS", 1.0)
+    return clock
+
+
+def test_after_the_end_it_tries_on_for_as_long_as_its_patience(journal, tmp_path, monkeypatch, clock, ended_process):
     attempts = []
 
     def fail(self, *, abandoned):
-        attempts.append(abandoned)
+        attempts.append(clock.now)
         raise DeliveryError("nobody there")
 
     monkeypatch.setattr(sidecar.Delivery, "deliver", fail)
-    assert not follow(tmp_path, ended_process)
-    assert len(attempts) == LAST_ATTEMPTS
+    for patience in (0, 5, 100):
+        attempts.clear()
+        assert not follow(tmp_path, ended_process, patience)
+        assert attempts[-1] - attempts[0] == pytest.approx(patience, abs=2)
+        assert len(attempts) >= patience / 2
 
 
-def test_while_the_trainer_lives_it_never_gives_up(journal, tmp_path, store, monkeypatch):
+def test_progress_renews_its_patience(journal, tmp_path, monkeypatch, clock, ended_process):
+    attempts, progress = [], [4.0, 8.0, 12.0]
+
+    def fail(self, *, abandoned):
+        attempts.append(clock.now)
+        if progress and clock.now >= progress[0]:
+            progress.pop(0)
+            self.acknowledgements += 1
+        raise DeliveryError("only a part was taken")
+
+    monkeypatch.setattr(sidecar.Delivery, "deliver", fail)
+    assert not follow(tmp_path, ended_process, patience_seconds=5)
+    assert attempts[-1] == pytest.approx(12 + 5, abs=2)
+
+
+def test_a_delivery_that_fails_in_the_middle_is_progress(journal, tmp_path, monkeypatch):
+    monkeypatch.setattr(mlflow_delivery, "METRICS_PER_BATCH", 1)
+    delivery, log_batch = sidecar.Delivery(tmp_path), MlflowClient.log_batch
+
+    def fail_at_two(self, run_id, metrics=(), params=(), tags=()):
+        if any(metric.step == 2 for metric in metrics):
+            raise ConnectionError("gone")
+        log_batch(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", fail_at_two)
+    for step in range(4):
+        journal.log_metrics({"loss": 1.0}, step)
+    with delivery:
+        for is_progress in (True, False):
+            before = delivery.acknowledgements
+            with pytest.raises(DeliveryError, match="gone"):
+                delivery.deliver()
+            assert (delivery.acknowledgements > before) is is_progress
+
+
+def test_while_the_trainer_lives_it_never_gives_up(journal, tmp_path, store, monkeypatch, clock):
     deliver, attempts = sidecar.Delivery.deliver, []
 
     def fail_often(self, *, abandoned):
         attempts.append(abandoned)
-        if len(attempts) <= 3 * LAST_ATTEMPTS:
+        if len(attempts) <= 50:
             raise DeliveryError("nobody there")
         journal.log_status("FINISHED")
         journal.close()
@@ -91,7 +139,9 @@ def test_while_the_trainer_lives_it_never_gives_up(journal, tmp_path, store, mon
 
     journal.start("experiment", None, store.uri, describe_process())
     monkeypatch.setattr(sidecar.Delivery, "deliver", fail_often)
-    assert follow(tmp_path, os.getpid())
+    monkeypatch.setattr(sidecar, "DELIVERY_SECONDS", 3.0)
+    assert follow(tmp_path, os.getpid(), patience_seconds=5)
+    assert clock.now > 100
     assert store.status(tmp_path) == "FINISHED"
 
 
@@ -119,6 +169,18 @@ def test_a_trainer_that_nobody_has_collected_is_gone(tmp_path):
         process.stdin.close()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert trainer.is_gone
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system has no shares of sessions")
+def test_it_gives_way_to_other_sessions_and_leaves_a_terminals_own_alone():
+    program = (
+        "import pathlib; from clip_lightning.tracking.sidecar import give_way; give_way()\n"
+        "print(pathlib.Path('/proc/self/autogroup').read_text())"
+    )
+    run = [sys.executable, "-c", program]
+    own = Path("/proc/self/autogroup").read_text()
+    assert subprocess.check_output(run, text=True, start_new_session=True).split()[-1] == "10"
+    assert subprocess.check_output(run, text=True).split() == own.split()
 
 
 def test_a_sample_describes_the_machine_and_the_trainer():
