@@ -18,7 +18,7 @@ from typing import Any
 from lightning.pytorch import Callback
 from torch.optim.lr_scheduler import LambdaLR
 
-from clip_lightning.callbacks import Checkpoints, Progress
+from clip_lightning.callbacks import Checkpoints, EpochAverages, Progress, RandomStates
 from clip_lightning.cli.compose import compose
 from clip_lightning.cli.keys import KEYS
 from clip_lightning.cli.training import DEFAULTS, build_cli
@@ -53,10 +53,10 @@ def lightning_ends(steps: int) -> list[float]:
     """Times at which the steps of ``fit`` ended."""
     with tempfile.TemporaryDirectory() as folder:
         cli = build(folder, steps)
-        cli.attach_loggers(Path(folder), first_step=0)
+        cli.attach_loggers(Path(folder))
         times = StepTimes()
         cli.trainer.callbacks = [part for part in cli.trainer.callbacks if not isinstance(part, Checkpoints)]
-        cli.trainer.callbacks += [Progress("val/loss"), times]
+        cli.trainer.callbacks += [RandomStates(), EpochAverages(), Progress("val/loss"), times]
         cli.trainer.fit(cli.model, cli.datamodule)
         for logger in cli.trainer.loggers:
             if isinstance(logger, MLflowTracker):

@@ -1,6 +1,8 @@
-"""What a checkpoint says of the model in it, as plain data, and reading it without running any of it."""
+"""Checkpoints as files: what one says of its model, writing it whole, and reading it without running any of it."""
 
+import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,8 +13,8 @@ from torch import nn
 
 from clip_lightning.spec import HasSpec, spec_of
 
-FORMAT = 1
-"""Version of what this package puts under its own key."""
+FORMAT = 2
+"""Version of what this package writes into a checkpoint."""
 
 KEY = "clip_lightning"
 
@@ -28,8 +30,67 @@ def write_description(checkpoint: dict[str, Any], task: HasSpec, config: Mapping
     checkpoint[KEY] = {"format": FORMAT, "task": spec_of(task), "config": spec_of(config)}
 
 
+def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Writes a checkpoint so that the path holds the old file or the new one, whole, whatever happens.
+
+    Args:
+        checkpoint: Tensors and plain data.
+        path: The file; its folder is made.
+
+    Raises:
+        ValueError: If it cannot be written, as on a full disk; the old file is intact then.
+    """
+    path = Path(path)
+    part = part_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        replace(part, path)
+    except (OSError, RuntimeError) as error:
+        # PyTorch's writer hides the system's error in one of its own.
+        cause = next((found for found in (error, error.__context__) if isinstance(found, OSError)), error)
+        reason = getattr(cause, "strerror", None) or _first_line(cause)
+        raise ValueError(
+            f"checkpoint {str(path)!r} cannot be written: {reason}; what was saved before is intact: make room or "
+            "change the permissions, then give the same command again"
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Gives a file a second name, or copies it where the file system has no links; the target is old or new, whole."""
+    part = part_of(target)
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+    replace(part, target)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Renames a file within its folder, and has the disk remember it."""
+    source.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def part_of(path: Path) -> Path:
+    """Name of a file while it is written, in the same folder, since a rename is atomic only within one file system."""
+    return path.with_name(f".{path.name}.part")
+
+
 def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:
-    """Reads a checkpoint of this package; tensors and plain data only.
+    """Reads a checkpoint of this package, also of an earlier format; tensors and plain data only.
 
     Args:
         path: The file.
@@ -39,26 +100,60 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
         The checkpoint; under "clip_lightning" the description of the parts.
 
     Raises:
-        ValueError: If it is missing, damaged, holds code, or is not of this package or of a later version of it.
+        ValueError: If it is missing, damaged, holds code, is not of this package, or of a later version of it.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"checkpoint {str(path)!r} does not exist")
     try:
+        _check_sums(path)
         checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
-            f"checkpoint {str(path)!r} is no checkpoint, or holds more than tensors and plain data; nothing was loaded"
+            f"checkpoint {str(path)!r} holds more than tensors and plain data; nothing was loaded"
         ) from None
     except (RuntimeError, EOFError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"checkpoint {str(path)!r} is damaged: {reason}") from None
+        raise ValueError(f"checkpoint {str(path)!r} is damaged, or is none: {_first_line(error)}") from None
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(KEY), dict):
         raise ValueError(f"{str(path)!r} was not saved by clip_lightning: it has no key {KEY!r}")
     found = checkpoint[KEY].get("format")
-    if found != FORMAT:
-        raise ValueError(f"checkpoint {str(path)!r} has format {found!r}; this version of the package reads {FORMAT}")
-    return dict(checkpoint)
+    if found not in (FORMAT, *_MIGRATIONS):
+        raise ValueError(
+            f"checkpoint {str(path)!r} has format {found!r}, and this version of the package reads formats up to "
+            f"{FORMAT}; update clip_lightning"
+        )
+    checkpoint = dict(checkpoint)
+    while (version := checkpoint[KEY]["format"]) != FORMAT:
+        _MIGRATIONS[version](checkpoint)
+        checkpoint[KEY]["format"] = version + 1
+    return checkpoint
+
+
+def _check_sums(path: Path) -> None:
+    """Compares the stored check sums, which ``torch.load`` does not: it takes a flipped bit for a weight.
+
+    Raises:
+        zipfile.BadZipFile: If it is no archive, or a part of it is not what was written.
+    """
+    if not zipfile.is_zipfile(path):
+        raise zipfile.BadZipFile("it is no archive as PyTorch writes them")
+    with zipfile.ZipFile(path) as archive:
+        if (wrong := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"the check sum of {wrong} is wrong")
+
+
+def _from_format_1(checkpoint: dict[str, Any]) -> None:
+    """Format 1 did not note where the journal ended: all its points of later steps are void."""
+    if (state := checkpoint.get("callbacks", {}).get("Checkpoints")) is not None:
+        state.update(written=0, step=checkpoint["global_step"], journal_end=0)
+
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_format_1}
+"""Turns a checkpoint of one format into the next."""
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:

@@ -56,6 +56,8 @@ class ImageTextDataModule(LightningDataModule):
         self.crop_scale = crop_scale
         self.num_workers = num_workers
         self.seed = seed
+        self._train_loader: PairLoader | None = None
+        self._place: dict[str, Any] | None = None
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -66,7 +68,24 @@ class ImageTextDataModule(LightningDataModule):
 
     def train_dataloader(self) -> PairLoader:
         """Training batches of this process, resumable with the next sample."""
-        return self.train_loader(*self._connected())
+        loader = self.train_loader(*self._connected())
+        place = self.state_dict().get("train", self._place)
+        if place is not None:
+            loader.load_state_dict(place)
+        self._train_loader = loader
+        return loader
+
+    def setup(self, stage: str) -> None:
+        """Forgets an earlier training."""
+        self._train_loader = self._place = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in the data the training is. Lightning's loops forget it at the end of an epoch."""
+        return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Has the next training loader go on there."""
+        self._place = state_dict["train"]
 
     def val_dataloader(self) -> Iterable[Batch | None]:
         """Validation batches of this process; every pair once."""

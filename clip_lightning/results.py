@@ -122,6 +122,10 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        # Writing does not name the file, as opening does, and the message is for a user.
+        error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

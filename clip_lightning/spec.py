@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import sys
 import sysconfig
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -99,7 +99,8 @@ def build(spec: Any, *, allow_modules: Collection[str] = (), partial: Collection
     """Builds what ``spec_of`` described.
 
     Only classes of installed packages, or of modules that the caller names, are imported, and of those only parts
-    (which derive from ``HasSpec``), dataclasses, and subclasses of ``partial``: a file cannot choose what runs.
+    (which derive from ``HasSpec``), dataclasses, and subclasses of ``partial``: a file cannot choose what runs. All
+    names are checked before the first is imported.
 
     Args:
         spec: Plain data as ``spec_of`` returns it.
@@ -112,15 +113,71 @@ def build(spec: Any, *, allow_modules: Collection[str] = (), partial: Collection
     Raises:
         ValueError: If a class may not be imported, does not exist, or is no part.
     """
+    for class_path in class_paths(spec):
+        check_class_path(class_path, allow_modules)
+    return _build(spec, partial)
+
+
+def class_paths(plain: Any) -> Iterator[Any]:
+    """Every class that nested plain data names, outer ones first; in a file from elsewhere they may be no texts."""
+    if isinstance(plain, Mapping):
+        if "class_path" in plain:
+            yield plain["class_path"]
+        plain = list(plain.values())
+    if isinstance(plain, list | tuple):
+        for item in plain:
+            yield from class_paths(item)
+
+
+def check_class_path(class_path: Any, allow_modules: Collection[str] = ()) -> None:
+    """Makes sure, without importing anything, that a class named by a file may be imported.
+
+    Args:
+        class_path: Dotted path of the class.
+        allow_modules: Names of modules beside the installed packages whose classes are trusted.
+
+    Raises:
+        ValueError: If it belongs to no installed package and to no trusted module, with the remedy. The standard
+            library is never trusted: no part lies there, and much that runs whatever it is given.
+    """
+    if not isinstance(class_path, str):
+        raise ValueError(f"class_path {class_path!r} is no dotted name such as 'clip_lightning.models.CLIP'")
+    module = class_path.rpartition(".")[0]
+    root = module.partition(".")[0]
+    if not root or root in sys.stdlib_module_names:
+        raise ValueError(f"{class_path!r} belongs to no installed package, and no part of a model is defined there")
+    if not (module in allow_modules or root in allow_modules or is_installed(root)):
+        raise ValueError(
+            f"{class_path!r} belongs to no installed package; if you trust it, name its module: "
+            f"--allow_module {module}, or in Python allow_modules=[{module!r}]"
+        )
+
+
+def is_installed(root: str) -> bool:
+    """Whether a top-level package is this one, or lies among the installed packages (not the standard library)."""
+    if root == __name__.partition(".")[0]:
+        return True
+    try:
+        found = importlib.util.find_spec(root)
+    except ValueError:  # As a notebook's __main__, which comes from no file.
+        return False
+    if root in sys.stdlib_module_names or found is None or found.origin is None:
+        return False
+    folders = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
+    return not folders.isdisjoint(Path(found.origin).resolve().parents)
+
+
+def _build(spec: Any, partial: Collection[type]) -> Any:
+    """Builds a specification whose names have been checked."""
     if isinstance(spec, list):
-        return [build(item, allow_modules=allow_modules, partial=partial) for item in spec]
+        return [_build(item, partial) for item in spec]
     if not isinstance(spec, dict):
         return spec
     arguments = spec.get("init_args", {}) if "class_path" in spec else spec
-    built = {key: build(value, allow_modules=allow_modules, partial=partial) for key, value in arguments.items()}
+    built = {key: _build(value, partial) for key, value in arguments.items()}
     if "class_path" not in spec:
         return built
-    cls = _import_class(spec["class_path"], allow_modules)
+    cls = _import_class(spec["class_path"])
     if issubclass(cls, tuple(partial)):
         return functools.partial(cls, **built)
     if not (issubclass(cls, HasSpec) or dataclasses.is_dataclass(cls)):
@@ -128,15 +185,9 @@ def build(spec: Any, *, allow_modules: Collection[str] = (), partial: Collection
     return cls(**built)
 
 
-def _import_class(class_path: str, allow_modules: Collection[str]) -> type:
-    """Imports a class by its dotted path, if its module is installed or allowed."""
+def _import_class(class_path: str) -> type:
+    """Imports a class by its dotted path."""
     module_name, _, name = class_path.rpartition(".")
-    root = module_name.partition(".")[0]
-    if not (module_name in allow_modules or root in allow_modules or _is_installed(root)):
-        raise ValueError(
-            f"{class_path!r} belongs to no installed package; if you trust it, name its module: "
-            f"allow_modules=[{module_name!r}]"
-        )
     try:
         cls = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
@@ -144,16 +195,3 @@ def _import_class(class_path: str, allow_modules: Collection[str]) -> type:
     if not isinstance(cls, type):
         raise ValueError(f"{class_path!r} is not a class")
     return cls
-
-
-def _is_installed(root: str) -> bool:
-    """Whether a top-level package is this one or lies among the installed packages (not the standard library)."""
-    if root == __name__.partition(".")[0]:
-        return True
-    if not root or root in sys.stdlib_module_names:
-        return False
-    found = importlib.util.find_spec(root)
-    if found is None or found.origin is None:
-        return False
-    folders = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
-    return not folders.isdisjoint(Path(found.origin).resolve().parents)

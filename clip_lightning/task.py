@@ -33,6 +33,8 @@ class CLIPTask(LightningModule, HasSpec):
             their attention pool already.
         optimizer: Optimiser class with its settings; the paper's AdamW for Vision Transformers by default.
         schedule: Learning rate over training, by optimiser step; the paper's warm-up and cosine by default.
+        weights: A checkpoint whose weights training starts from; the optimiser and the data begin anew. To continue a
+            run is something else: ``fit`` in its run folder.
 
     Raises:
         ValueError: If the parts do not fit each other.
@@ -48,6 +50,7 @@ class CLIPTask(LightningModule, HasSpec):
         image_projection: bool = True,
         optimizer: OptimizerCallable | None = None,
         schedule: Schedule | None = None,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         _check_vocabulary(tokenizer, text_encoder)
@@ -58,8 +61,28 @@ class CLIPTask(LightningModule, HasSpec):
         _freeze_what_is_not_trained(self.model, self.objective)
         self.optimizer = optimizer or PAPER_ADAMW
         self.schedule = schedule or WarmupCosine()
+        self.weights = weights
+        self._has_started = False
         self.config: Mapping[str, Any] | None = None
         """Resolved configuration of the run, if a command line built this; it goes into the checkpoint."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes that a run is continued, which has weights of its own."""
+        self._has_started = True
+
+    def on_fit_start(self) -> None:
+        """Takes the weights to start from, at the beginning of a run."""
+        self.start_from_weights()
+
+    def start_from_weights(self) -> None:
+        """Takes the weights that training is to start from, if there are any, once.
+
+        Raises:
+            ValueError: If the file is no checkpoint, or of another model.
+        """
+        if self.weights is not None and not self._has_started:
+            load_weights(self, read_checkpoint(self.weights), self.weights)
+        self._has_started = True
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch."""
@@ -101,8 +124,8 @@ class CLIPTask(LightningModule, HasSpec):
         # The scaler of 16-mixed unscales gradients by itself, which a fused optimiser would do a second time.
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
         optimizer = build_optimizer(self.optimizer, self, fused=fused)
-        total_steps = self.trainer.estimated_stepping_batches
-        scheduler = LambdaLR(optimizer, functools.partial(self.schedule, total_steps=int(total_steps)))
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = LambdaLR(optimizer, functools.partial(self.schedule, total_steps=total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "datamodules": {"data", "task"},
     "tracking": {"results"},
     "reports": {"results", "stats"},
-    "callbacks": {"data", "evaluation", "inference", "reports", "results", "tracking"},
+    "callbacks": {"checkpoint", "data", "evaluation", "inference", "reports", "results", "tracking"},
     "cli": {"callbacks", "checkpoint", "data", "datamodules", "evaluation", "models", "objectives", "optim", "results",
             "task", "text", "tracking"},
 }  # fmt: skip

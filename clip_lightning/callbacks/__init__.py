@@ -1,8 +1,11 @@
-"""Lightning callbacks: evaluators in fit, checkpoints, pictures, progress."""
+"""Lightning callbacks: evaluators in fit, checkpoints from which a run goes on exactly, pictures, progress."""
 
 from clip_lightning.callbacks.checkpoints import Checkpoints
+from clip_lightning.callbacks.epoch_averages import EpochAverages
 from clip_lightning.callbacks.evaluation import RunEvaluators
 from clip_lightning.callbacks.pictures import Pictures
 from clip_lightning.callbacks.progress import Progress
+from clip_lightning.callbacks.random_states import RandomStates
+from clip_lightning.callbacks.signals import TrainingStopped
 
-__all__ = ["Checkpoints", "Pictures", "Progress", "RunEvaluators"]
+__all__ = ["Checkpoints", "EpochAverages", "Pictures", "Progress", "RandomStates", "RunEvaluators", "TrainingStopped"]

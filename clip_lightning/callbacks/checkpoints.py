@@ -1,53 +1,190 @@
-"""Keeps the last and the best checkpoint in the run folder."""
+"""Writes checkpoints from which a run goes on exactly, and keeps the last, the one before it, the best, and every n-th.
+
+A checkpoint holds everything up to a step: the measurements of the step come first. So where an evaluation or the end
+of an epoch follows a step, the checkpoint that is due waits for it; Lightning would leave them out of a continued run.
+"""
 
 import math
-import os
-import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from clip_lightning.callbacks.evaluation import RunEvaluators
+from clip_lightning.callbacks.signals import StopSignals, TrainingStopped
+from clip_lightning.checkpoint import link_or_copy, part_of, read_checkpoint, replace, write_checkpoint
+from clip_lightning.tracking.logger import MLflowTracker
 
 
 class Checkpoints(Checkpoint):
-    """Writes ``checkpoints/last.ckpt`` at the end of each epoch, and ``checkpoints/best.ckpt`` where it is the best.
+    """Writes ``checkpoints/last.ckpt``, and ``checkpoints/best.ckpt`` where it is the best.
 
-    A file appears whole or not at all: it is written beside its target and then renamed.
+    A file appears whole or not at all. The last but one is kept as ``previous.ckpt``, in case a disk damages the last.
+    Ctrl-C, SIGTERM and SIGUSR1 are acted on between two steps, with a checkpoint, in all processes at the same step; an
+    evaluation that is under way is finished first.
 
     Args:
         monitor: Metric that decides which checkpoint is best, such as "val/zero_shot/shape_scenes/accuracy".
         mode: Whether the metric is better when it is larger ("max") or smaller ("min").
+        every_n_epochs: Epochs between two checkpoints; 0 for none at the end of epochs. The end of training has one.
+        every_n_steps: Optimiser steps between two checkpoints.
+        every_n_minutes: Longest time between two checkpoints, in minutes.
+        keep_every: Of the checkpoints that these intervals write, every n-th is kept as ``step-00001000.ckpt``.
+
+    Raises:
+        ValueError: If an interval is not positive.
     """
 
-    def __init__(self, monitor: str = "val/loss", mode: Literal["max", "min"] = "min") -> None:
+    def __init__(
+        self,
+        monitor: str = "val/loss",
+        mode: Literal["max", "min"] = "min",
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        every_n_minutes: float | None = None,
+        keep_every: int | None = None,
+    ) -> None:
+        if every_n_epochs < 0:
+            raise ValueError(f"checkpoints.every_n_epochs {every_n_epochs} is negative; 0 is none at the end of epochs")
+        for name, value in (("steps", every_n_steps), ("minutes", every_n_minutes)):
+            if value is not None and value <= 0:
+                raise ValueError(f"checkpoints.every_n_{name} {value} must be above 0; null is no such interval")
+        if keep_every is not None and keep_every < 1:
+            raise ValueError(f"checkpoints.keep_every {keep_every} must be 1 at least; null keeps none")
         self.monitor = monitor
         self.mode = mode
+        self.every_n_epochs = every_n_epochs
+        self.every_n_steps = every_n_steps
+        self.every_n_minutes = every_n_minutes
+        self.keep_every = keep_every
         self.best: float | None = None
         """Value of the metric at the best checkpoint."""
+        self._signals = StopSignals()
+        self._written = 0
+        self._saved_step = -1
+        self._stepped = 0
+        self._saved_at = 0.0
+        self._is_due = self._is_scheduled = self._stops = False
+        self._trackers: list[MLflowTracker] = []
+        self._loaded: tuple[int, int] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Has Lightning write and read checkpoint files as this package does."""
+        trainer.strategy.checkpoint_io = CheckpointFiles()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Voids what an earlier try recorded after the checkpoint that this run goes on from, or all of it."""
+        self._trackers = [logger for logger in trainer.loggers if isinstance(logger, MLflowTracker)]
+        step, journal_end = self._loaded or (0, 0)
+        self._loaded = None
+        for tracker in self._trackers:
+            if tracker.journal_end:
+                tracker.rewind(step, journal_end)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listens to signals."""
+        self._signals = StopSignals()
+        self._signals.listen()
+        self._stops = self._is_due = self._is_scheduled = False
+        self._saved_at, self._stepped = time.monotonic(), trainer.global_step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Stops, if that was asked for and the checkpoint is written."""
+        self._stop(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves after an optimiser step that is due, unless more measurements of this step follow."""
+        if trainer.global_step == self._stepped:  # gradients are being accumulated
+            return
+        self._stepped = trainer.global_step
+        self._is_scheduled = self._is_scheduled or self._is_due_by_step(trainer)
+        self._is_due = self._is_asked_to_stop(trainer) or self._is_scheduled
+        if not _is_last_of_epoch(trainer) and not _validation_follows(trainer):
+            self._save(trainer, measured=_has_measured(trainer))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves after a validation in the middle of an epoch."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and not _is_last_of_epoch(trainer):
+            self._save(trainer, measured=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves; the best before the last, so that a kill in between only has the epoch done again."""
-        folder = Path(trainer.default_root_dir) / "checkpoints"
-        # An epoch that did not measure the metric, as with ``every_n_epochs: 2``, cannot be the best one.
-        measured = trainer.callback_metrics.get(self.monitor)
-        if measured is None or not self._is_better(float(measured)):
-            save_atomically(trainer, folder / "last.ckpt")
-            return
-        self.best = float(measured)
-        save_atomically(trainer, folder / "best.ckpt")
-        if trainer.is_global_zero:
-            copy_atomically(folder / "best.ckpt", folder / "last.ckpt")
+        """Saves at the end of an epoch."""
+        by_epoch = self.every_n_epochs > 0 and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        self._is_scheduled = self._is_scheduled or by_epoch
+        # A signal may have come while the epoch was evaluated.
+        self._is_due = self._is_asked_to_stop(trainer) or self._is_scheduled
+        self._save(trainer, measured=True)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops, if that was asked for at the end of the last epoch."""
+        self._stop(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Makes sure that the metric was measured.
+        """Saves the end of training, and makes sure that the metric was measured.
 
         Raises:
             ValueError: If nothing has reported it.
         """
+        if trainer.global_step > max(self._saved_step, 0):
+            self._is_due = True
+            self._save(trainer, measured=False)
+        self._is_asked_to_stop(trainer)
+        self._stop(trainer)
         if self.best is None and trainer.global_step > 0:
             known = sorted(name for name in trainer.callback_metrics if not name.startswith("train/"))
             raise ValueError(f"checkpoints.monitor {self.monitor!r} is reported by nothing; there are {known}")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Listens no more."""
+        self._signals.release()
+
+    def _is_due_by_step(self, trainer: Trainer) -> bool:
+        """Whether the steps or the clock ask for a checkpoint; the same in all processes."""
+        by_steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        by_time = False
+        if self.every_n_minutes is not None:
+            by_time = _in_any_process(trainer, time.monotonic() - self._saved_at >= 60 * self.every_n_minutes)
+        return by_steps or by_time
+
+    def _is_asked_to_stop(self, trainer: Trainer) -> bool:
+        """Whether a signal has come; it may reach one process only, or one of them a step later."""
+        self._stops = _in_any_process(trainer, self._signals.received is not None)
+        return self._stops
+
+    def _save(self, trainer: Trainer, *, measured: bool) -> None:
+        """Writes a checkpoint if one is due, or if the metric that was measured at this step is the best so far."""
+        value = trainer.callback_metrics.get(self.monitor) if measured else None
+        is_best = value is not None and self._is_better(float(value))
+        if is_best:
+            assert value is not None
+            self.best = float(value)
+        if not (self._is_due or is_best):
+            return
+        # Those at the end or after a signal do not count: that would shift which ones a continued run keeps.
+        self._written += self._is_scheduled
+        is_kept = self._is_scheduled and self.keep_every is not None and self._written % self.keep_every == 0
+        folder = Path(trainer.default_root_dir) / "checkpoints"
+        names = [name for name, wanted in (("best", is_best), (f"step-{trainer.global_step:08}", is_kept)) if wanted]
+        save_rotating(trainer, folder, names)
+        self._is_due = self._is_scheduled = False
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+    def _stop(self, trainer: Trainer) -> None:
+        """Ends the training after a signal.
+
+        Raises:
+            TrainingStopped: If a signal has asked for it.
+        """
+        if self._stops:
+            # A process that the signal did not reach itself stops for the sake of the others.
+            raise TrainingStopped(self._signals.received or signal.SIGTERM, trainer.global_step)
 
     def _is_better(self, value: float) -> bool:
         """Whether a value beats the best one so far; anything beats none, and NaN."""
@@ -56,38 +193,79 @@ class Checkpoints(Checkpoint):
         return value > self.best if self.mode == "max" else value < self.best
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to know."""
-        return {"monitor": self.monitor, "best": self.best}
+        """What a continued run needs to know."""
+        return {
+            "monitor": self.monitor,
+            "best": self.best,
+            "written": self._written,
+            "step": self._stepped,
+            "journal_end": max((tracker.journal_end for tracker in self._trackers), default=0),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remembers the best value, if it was one of the same metric."""
+        """Remembers the best value, if it was one of the same metric, and where the journal ended."""
         if state_dict["monitor"] == self.monitor:
             self.best = state_dict["best"]
+        self._written = state_dict["written"]
+        self._loaded = (state_dict["step"], state_dict["journal_end"])
 
 
-def save_atomically(trainer: Trainer, path: Path) -> None:
-    """Saves a checkpoint so that the path holds the old file or the new one, whole. All processes call it.
+class CheckpointFiles(CheckpointIO):
+    """Lightning's way to files, without its detour through memory and another file system."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes a file, whole or not at all."""
+        write_checkpoint(checkpoint, path)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Reads a file of this or an earlier format; tensors and plain data only."""
+        return read_checkpoint(path, map_location)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Removes a file."""
+        Path(path).unlink(missing_ok=True)
+
+
+def save_rotating(trainer: Trainer, folder: Path, names: list[str]) -> None:
+    """Saves as ``last.ckpt``, and what was the last until now becomes ``previous.ckpt``. All processes call it.
 
     Args:
         trainer: Whose state to save.
-        path: The file; its folder is made.
+        folder: Where; it is made.
+        names: Further names of the file, such as "best". They come first: a kill in between has the step done again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    trainer.save_checkpoint(temporary)
-    if trainer.is_global_zero:
-        replace_durably(temporary, path)
+    last = folder / "last.ckpt"
+    trainer.save_checkpoint(part_of(last))
+    if not trainer.is_global_zero:
+        return
+    for name in names:
+        link_or_copy(part_of(last), folder / f"{name}.ckpt")
+    if last.exists():
+        replace(last, folder / "previous.ckpt")
+    replace(part_of(last), last)
 
 
-def copy_atomically(source: Path, target: Path) -> None:
-    """Copies a file so that the target is the old file or the new one, whole."""
-    temporary = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, temporary)
-    replace_durably(temporary, target)
+def _in_any_process(trainer: Trainer, decision: bool) -> bool:
+    """The decision of all processes together: yes if one of them says yes."""
+    if trainer.world_size == 1:
+        return decision
+    return bool(trainer.strategy.reduce_boolean_decision(decision, all=False))
 
 
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Renames a file that has been written, after the disk has it."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _has_measured(trainer: Trainer) -> bool:
+    """Whether an evaluation has just been made after this optimiser step."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return any(isinstance(part, RunEvaluators) and part.measured_step == trainer.global_step for part in callbacks)
+
+
+def _is_last_of_epoch(trainer: Trainer) -> bool:
+    """Whether the epoch ends with the batch that was just trained on."""
+    loop = trainer.fit_loop.epoch_loop
+    return loop.batch_progress.is_last_batch or loop._is_training_done
+
+
+def _validation_follows(trainer: Trainer) -> bool:
+    """Whether Lightning validates after the batch that was just trained on."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)

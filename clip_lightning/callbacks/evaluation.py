@@ -57,7 +57,8 @@ class RunEvaluators(Callback):
         """What each evaluator collected in the latest measurement, on every process."""
         self.results_path: Path | None = None
         """Where to write the results, if anywhere."""
-        self._measured_step = 0
+        self.measured_step = 0
+        """Optimiser steps done at the latest measurement."""
         for evaluators in self.evaluators.values():
             _check_prefixes(evaluators)
 
@@ -71,14 +72,14 @@ class RunEvaluators(Callback):
     ) -> None:
         """Measures after every n optimiser steps."""
         # With accumulated gradients several batches end at one step.
-        is_new = trainer.global_step > self._measured_step
+        is_new = trainer.global_step > self.measured_step
         if self.every_n_steps and is_new and trainer.global_step % self.every_n_steps == 0:
             self._run("val", trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures at the end of an epoch."""
         is_due = self.every_n_epochs > 0 and (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        if is_due and trainer.global_step > self._measured_step:
+        if is_due and trainer.global_step > self.measured_step:
             self._run("val", trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -90,6 +91,14 @@ class RunEvaluators(Callback):
         """Measures on the test sets."""
         self._run("test", trainer, pl_module)
 
+    def state_dict(self) -> dict[str, Any]:
+        """When it last measured, so that a continued run does not do it again."""
+        return {"measured_step": self.measured_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remembers when an earlier part of the run last measured."""
+        self.measured_step = state_dict["measured_step"]
+
     def _run(self, stage: str, trainer: Trainer, task: Any) -> None:
         evaluators = self.evaluators[stage]
         if not evaluators:
@@ -97,7 +106,7 @@ class RunEvaluators(Callback):
         results = trainer.strategy.broadcast(self._measure(evaluators, trainer, task))
         named = [dataclasses.replace(result, name=f"{stage}/{result.name}") for result in results]
         self.results[stage] = named
-        self._measured_step = trainer.global_step
+        self.measured_step = trainer.global_step
         self._log({result.name: result.value for result in named}, trainer)
         if self.results_path and trainer.is_global_zero:
             write_results(self.results_path, [result for rows in self.results.values() for result in rows])

@@ -1,5 +1,6 @@
 """A user's mistake ends with one message; a fault of the program with its traceback."""
 
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -45,6 +46,8 @@ def is_users_mistake(error: BaseException) -> bool:
     if isinstance(error, UserError):
         return True
     if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return True
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return True
     if not isinstance(error, ValueError):
         return False

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,32 +9,21 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from clip_lightning.callbacks import Pictures, Progress
+from clip_lightning.callbacks import EpochAverages, Pictures, Progress, RandomStates, TrainingStopped
 from clip_lightning.checkpoint import load_weights, read_checkpoint
-from clip_lightning.cli.compose import Config, compose, differing_keys, read_config, to_yaml
+from clip_lightning.cli.compose import Config, compose, to_yaml
+from clip_lightning.cli.continuation import conclude_stop, find_checkpoint, how_to_continue
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys, value_at
+from clip_lightning.cli.start import start_of
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli, show_help
 from clip_lightning.results import format_table, write_atomically
 from clip_lightning.tracking.logger import MLflowTracker
-from clip_lightning.tracking.provenance import write_provenance
+from clip_lightning.tracking.provenance import add_start
 from clip_lightning.tracking.run_folder import RunFolder
 
 RUN_DIR_VARIABLE = "CLIP_LIGHTNING_RUN_DIR"
 """Tells the processes that a strategy starts, which run this command line again, where the first one writes."""
-
-
-WITHOUT_EFFECT = (
-    "name",
-    "data.num_workers",
-    "evaluation.num_workers",
-    "evaluation.batch_size",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.strategy",
-    "trainer.logger",
-)
-"""What may change when a run goes on: it does not enter the result, but for rounding."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,13 +45,22 @@ def main(arguments: Sequence[str]) -> int:
         cli = build_cli("fit", {**config, "run_dir": str(folder.path)})
         cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
         check_monitor(cli)
-        checkpoint = start_or_continue(folder, cli.resolved)
+        checkpoint = find_checkpoint(folder, cli.resolved)
+        if checkpoint is None:
+            cli.model.start_from_weights()
     except Exception:
         # A run that could not begin leaves no folder behind; one that has something in it stays.
         with contextlib.suppress(OSError):
             folder.path.rmdir()
         raise
-    fit(cli, folder, arguments, checkpoint)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        write_atomically(folder.config, to_yaml(cli.resolved).encode())
+    try:
+        fit(cli, folder, arguments, checkpoint)
+    except TrainingStopped as stop:
+        for tracker in trackers(cli):
+            tracker.finalize("aborted")
+        return conclude_stop(stop, folder, arguments, cli.trainer)
     return 0
 
 
@@ -102,34 +99,6 @@ def open_run_folder(config: Config) -> RunFolder:
     return folder
 
 
-def start_or_continue(folder: RunFolder, resolved: Config) -> Path | None:
-    """Decides whether this run begins or goes on.
-
-    Args:
-        folder: The run's folder.
-        resolved: The run's configuration.
-
-    Returns:
-        The checkpoint to continue from; None at the beginning.
-
-    Raises:
-        UserError: If the folder holds a run of another configuration.
-    """
-    last = folder.checkpoints / "last.ckpt"
-    if last.exists() and folder.config.exists():
-        differing = [
-            key for key in differing_keys(read_config(folder.config), resolved) if not key.startswith(WITHOUT_EFFECT)
-        ]
-        if differing:
-            raise UserError(
-                f"{folder.path} holds a run whose configuration differs in {', '.join(differing[:10])}; "
-                "give another --run_dir, or the same configuration to continue it"
-            )
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        write_atomically(folder.config, to_yaml(resolved).encode())
-    return last if last.exists() else None
-
-
 def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoint: Path | None) -> None:
     """Trains, evaluates the best checkpoint, and writes and prints the results.
 
@@ -143,8 +112,9 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     monitor, evaluation = cli.config.checkpoints.monitor, cli.part("evaluation")
     task.config = cli.resolved
     evaluation.results_path = folder.results
-    cli.attach_loggers(folder.path, first_step=read_checkpoint(checkpoint)["global_step"] if checkpoint else 0)
-    cli.add_callback(Progress(monitor))
+    cli.attach_loggers(folder.path)
+    for callback in (RandomStates(), EpochAverages(), Progress(monitor)):
+        cli.add_callback(callback)
     record(cli, folder, arguments)
     announce(cli, folder, checkpoint)
     try:
@@ -166,28 +136,18 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     conclude(cli, folder)
 
 
-def how_to_continue(folder: RunFolder, step: int, arguments: Sequence[str]) -> str:
-    """What to say when a run is interrupted."""
-    given = shlex.join(arguments)
-    if "--run_dir" not in given:
-        given += f" --run_dir {shlex.quote(str(folder.path))}"
-    saved = (folder.checkpoints / "last.ckpt").exists()
-    kept = "continue from the end of the last epoch" if saved else "no epoch was finished; begin again"
-    return f"interrupted at step {step:,}; {kept} with: python -m clip_lightning fit {given}"
-
-
 def record(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str]) -> None:
     """Writes down where the run comes from, in its folder and for the tracker."""
     if not cli.trainer.is_global_zero:
         return
-    device = str(cli.trainer.strategy.root_device)
-    found = write_provenance(folder.provenance, [sys.executable, "-m", "clip_lightning", "fit", *arguments], [device])
-    if found["git"]:
-        commit = found["git"]["commit"] + ("-dirty" if found["git"]["dirty"] else "")
+    start = start_of(cli, arguments)
+    add_start(folder.provenance, start)
+    if start["git"]:
+        commit = start["git"]["commit"] + ("-dirty" if start["git"]["dirty"] else "")
         for tracker in trackers(cli):
             tracker.log_tags({"mlflow.source.git.commit": commit})
     for logger in cli.trainer.loggers:
-        logger.log_hyperparams({**cli.resolved, "data_fingerprint": cli.datamodule.fingerprints})
+        logger.log_hyperparams({**cli.resolved, "data_fingerprint": start["fingerprints"]})
     log_artifacts(cli, [folder.config, folder.provenance])
 
 

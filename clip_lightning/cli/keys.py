@@ -13,6 +13,7 @@ from clip_lightning import data, evaluation, models, objectives, optim, text
 from clip_lightning.callbacks import Checkpoints, RunEvaluators
 from clip_lightning.cli.compose import Config
 from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.trust import why_refused
 from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.task import CLIPTask
 
@@ -92,6 +93,9 @@ def with_suggestion(message: str) -> str:
     if wrong:
         cls = _import(wrong[1])
         return f"{message}; {_nearest(wrong[2], _parameters(cls))}" if cls else message
+    denied = re.search(r"Parser key \"([\w.]+)\".*Importing '([\w.]+)' is not allowed", message)
+    if denied:
+        return f"{denied[1]}: {why_refused(denied[2])}"
     group = re.search(r"Group '(\w+)' does not accept option '([\w.]+)'", message)
     if group and group[1] == "trainer":
         return f"key trainer.{group[2]} is not known; {_nearest(group[2], _parameters(Trainer))}"

@@ -18,6 +18,7 @@ from clip_lightning.callbacks import Checkpoints, RunEvaluators
 from clip_lightning.cli.compose import Config, is_flag, read_text, to_yaml
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import with_suggestion
+from clip_lightning.cli.trust import refuse_what_is_no_part
 from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.task import CLIPTask
 from clip_lightning.tracking.logger import MLflowTracker
@@ -77,22 +78,13 @@ class TrainingCLI(LightningCLI):
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         callbacks.insert(callbacks.index(self.part("checkpoints")), callback)
 
-    def attach_loggers(self, run_dir: Path, first_step: int) -> None:
-        """Gives the trackers their folder, and a run without one a journal: its figure is drawn from that.
-
-        Args:
-            run_dir: The run's folder.
-            first_step: Optimiser step at which this run begins or goes on; what an earlier try has recorded from
-                there on is void.
-        """
+    def attach_loggers(self, run_dir: Path) -> None:
+        """Gives the trackers their folder, and a run without one a journal: its figure is drawn from that."""
         if not any(isinstance(logger, MLflowTracker) for logger in self.trainer.loggers):
             self.trainer.loggers = [*self.trainer.loggers, MLflowTracker(live=False)]
         for logger in self.trainer.loggers:
             if isinstance(logger, MLflowTracker):
-                has_begun = (run_dir / "journal.jsonl").exists()
                 logger.attach(run_dir)
-                if has_begun:
-                    logger.rewind(first_step)
 
 
 def quiet() -> None:
@@ -157,6 +149,7 @@ def _with_list_of_sources(config: Config) -> Config:
 
 def _parse(verb: str, arguments: Any) -> TrainingCLI:
     quiet()
+    refuse_what_is_no_part()
     return TrainingCLI(
         CLIPTask,
         ImageTextDataModule,

@@ -1,5 +1,6 @@
 """Reading ahead in worker processes."""
 
+import signal
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -25,9 +26,16 @@ def fetch(reader: Dataset[Item], requests: Iterable[Any], num_workers: int) -> I
         num_workers=num_workers,
         collate_fn=_as_it_is,
         generator=torch.Generator(),
+        worker_init_fn=_leave_signals_to_the_parent,
     )
 
 
 def _as_it_is(item: Any) -> Any:
     """The reader has made the batch already."""
     return item
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A terminal and a scheduler signal all processes; a worker that obeyed would take the last step's data with it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

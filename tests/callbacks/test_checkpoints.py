@@ -7,31 +7,35 @@ import pytest
 import torch
 
 from clip_lightning.callbacks import Checkpoints
-from clip_lightning.callbacks.checkpoints import save_atomically
 
 
 class FakeTrainer:
-    """Saves its step, as a trainer does, or fails in the middle."""
+    """Saves its step, as a trainer does."""
 
     def __init__(self, folder):
-        self.default_root_dir, self.is_global_zero = folder, True
-        self.callback_metrics, self.step, self.fails = {}, 0, False
+        self.default_root_dir, self.is_global_zero, self.world_size = folder, True, 1
+        self.callback_metrics, self.global_step, self.loggers = {}, 0, []
+
+    @property
+    def current_epoch(self):
+        return self.global_step - 1
 
     def save_checkpoint(self, path):
-        if self.fails:
-            path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        torch.save({"step": self.step}, path)
+        path.parent.mkdir(exist_ok=True)
+        torch.save({"step": self.global_step}, path)
+
+
+def steps_in(folder):
+    return {path.stem: torch.load(path, weights_only=True)["step"] for path in (folder / "checkpoints").iterdir()}
 
 
 def kept(trainer, values, mode):
     callback = Checkpoints("val/x", mode)
     for value in values:
-        trainer.step += 1
+        trainer.global_step += 1
         trainer.callback_metrics["val/x"] = torch.tensor(value)
         callback.on_train_epoch_end(trainer, SimpleNamespace())
-    folder = trainer.default_root_dir / "checkpoints"
-    return [torch.load(folder / f"{name}.ckpt", weights_only=True)["step"] for name in ("best", "last")]
+    return [steps_in(trainer.default_root_dir)[name] for name in ("best", "last")]
 
 
 @pytest.mark.parametrize(
@@ -55,19 +59,42 @@ def test_the_best_value_is_remembered_by_a_continued_run(tmp_path):
     one.on_train_epoch_end(trainer, SimpleNamespace())
     two.load_state_dict(one.state_dict())
     trainer.callback_metrics["val/x"] = torch.tensor(0.4)
-    trainer.step = 7
+    trainer.global_step = 7
     two.on_train_epoch_end(trainer, SimpleNamespace())
-    assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["step"] == 0
-    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["step"] == 7
+    assert steps_in(tmp_path) == {"best": 0, "last": 7, "previous": 0}
 
 
-def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path):
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [
+        ({"every_n_epochs": 3}, {"last": 7, "previous": 6}),
+        ({"every_n_epochs": 0}, {"last": 7}),
+        ({"every_n_epochs": 2, "keep_every": 2}, {"last": 7, "previous": 6, "step-00000004": 4}),
+        ({"every_n_epochs": 1, "keep_every": 3}, {"last": 7, "previous": 6, "step-00000003": 3, "step-00000006": 6}),
+    ],
+)
+def test_intervals_decide_what_is_written_and_the_end_is_always(tmp_path, intervals, expected):
+    trainer, callback = FakeTrainer(tmp_path), Checkpoints("val/x", **intervals)
+    callback.best = 0.0  # the metric has been measured, and is not any more
+    for _ in range(7):
+        trainer.global_step += 1
+        callback.on_train_epoch_end(trainer, SimpleNamespace())
+    callback.on_train_end(trainer, SimpleNamespace())
+    assert steps_in(tmp_path) == expected
+
+
+def test_a_name_more_costs_no_space(tmp_path):
     trainer = FakeTrainer(tmp_path)
-    save_atomically(trainer, tmp_path / "last.ckpt")
-    trainer.step, trainer.fails = 1, True
-    with pytest.raises(OSError, match="No space"):
-        save_atomically(trainer, tmp_path / "last.ckpt")
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["step"] == 0
+    kept(trainer, [0.5], "max")
+    assert (tmp_path / "checkpoints" / "best.ckpt").samefile(tmp_path / "checkpoints" / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    "interval", [{"every_n_epochs": -1}, {"every_n_steps": 0}, {"every_n_minutes": 0.0}, {"keep_every": 0}]
+)
+def test_an_interval_that_makes_no_sense_is_refused_by_name(interval):
+    with pytest.raises(ValueError, match=f"checkpoints.{next(iter(interval))}"):
+        Checkpoints(**interval)
 
 
 def test_a_metric_that_nothing_reports_is_refused_with_those_there_are(tmp_path):

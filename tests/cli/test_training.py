@@ -36,8 +36,9 @@ def test_a_run_leaves_its_configuration_results_checkpoints_and_figure(run):
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["image_encoder"]["init_args"]["mlp_ratio"] == 4.0, "defaults are written out"
     assert (run / "overview.png").stat().st_size > 20_000
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert json.loads((run / "provenance.json").read_text())["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+    start = json.loads((run / "provenance.json").read_text())["starts"][0]
+    assert start["packages"]["torch"] == torch.__version__.split("+")[0]
     found = rows(run)
     assert found["val/zero_shot/shape_scenes/accuracy"].n == 33
     assert found["val/zero_shot/shape_scenes_heldout/accuracy"].n == 21
