@@ -7,11 +7,14 @@ import sys
 from collections.abc import Sequence
 
 VERBS = {
-    "fit": "train a model, evaluate it each epoch, track the run",
-    "validate": "give the figures of a run's checkpoint on its validation sets again",
-    "test": "give the figures of a run's checkpoint on its test sets",
-    "sync": "deliver what a run has recorded and the tracking server has not",
+    "fit": ("fit.main", "train a model, evaluate it each epoch, track the run"),
+    "validate": ("stored_run.validate", "give the figures of a run's checkpoint on its validation sets again"),
+    "test": ("stored_run.test", "give the figures of a run's checkpoint on its test sets"),
+    "reproduce": ("reproduce.main", "do a run again, and say what is equal and what is not"),
+    "runs": ("runs.main", "list the runs that there are, show one, remove what is no longer needed"),
+    "sync": ("sync.main", "deliver what a run has recorded and the tracking server has not"),
 }
+"""Of each verb the function in ``cli/`` that does it, and what it does."""
 
 USAGE = """usage: python -m clip_lightning VERB [--config FILE ...] [--key value ...]
 
@@ -20,6 +23,7 @@ USAGE = """usage: python -m clip_lightning VERB [--config FILE ...] [--key value
 Each verb has its own --help. The options follow the verb; later ones win:
   python -m clip_lightning fit --config configs/quickstart.yaml
   python -m clip_lightning fit --config configs/quickstart.yaml --config configs/image_encoder/small_resnet.yaml
+  python -m clip_lightning runs list
 """
 
 
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         width = max(map(len, VERBS))
-        print(USAGE.format(verbs="\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())))
+        print(USAGE.format(verbs="\n".join(f"  {verb:<{width}}  {what}" for verb, (_, what) in VERBS.items())))
         return 0
     if arguments[0] == "--version":
         from clip_lightning import __version__
@@ -51,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.insert(0, os.getcwd())
     from clip_lightning.cli.errors import run_verb
 
-    return run_verb(verb, lambda given: importlib.import_module(f"clip_lightning.cli.{verb}").main(given), rest)
+    def do(given: Sequence[str]) -> int:
+        module, _, function = VERBS[verb][0].partition(".")
+        return int(getattr(importlib.import_module(f"clip_lightning.cli.{module}"), function)(given))
+
+    return run_verb(verb, do, rest)
 
 
 def _wrong_verb(verb: str, rest: Sequence[str]) -> str:

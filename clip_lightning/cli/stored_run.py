@@ -1,5 +1,6 @@
-"""What ``validate`` and ``test`` share: a run is built again from its folder, and a checkpoint measured."""
+"""``validate`` and ``test``: a run is built again from its folder, and the figures of a checkpoint given again."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,54 +9,99 @@ from clip_lightning.cli.compose import Config, compose, read_config
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys
 from clip_lightning.cli.training import TrainingCLI, build_cli
+from clip_lightning.cli.trust import only_trusted
 from clip_lightning.results import format_table
+from clip_lightning.spec import class_paths
 from clip_lightning.tracking.run_folder import RunFolder
 
-USAGE = """usage: python -m clip_lightning {verb} --run_dir DIR [--checkpoint best|last|PATH] [--key value ...]
+USAGE = """usage: python -m clip_lightning {verb} --run_dir DIR [--checkpoint best|last|PATH] [--allow_module NAME ...]
+       [--key value ...]
 
 Gives the figures of a run's checkpoint again, from the configuration in its folder. Further keys change that
 configuration, for example --evaluation.batch_size 64. Nothing in the folder is changed.
+
+A run folder may come from elsewhere, so its configuration may name parts of installed packages only. Your own file is
+named by --allow_module, for example --allow_module examples.mixer.
 """
 
 
-def measure(verb: str, arguments: Sequence[str]) -> int:
-    """Runs Lightning's validation or test on a run's checkpoint, and prints the results.
+def validate(arguments: Sequence[str]) -> int:
+    """Measures a checkpoint on its run's validation sets.
 
     Args:
-        verb: "validate" or "test".
         arguments: Command line after the verb.
 
     Returns:
         Exit code.
+    """
+    return _measure("validate", arguments)
+
+
+def test(arguments: Sequence[str]) -> int:
+    """Measures a checkpoint on its run's test sets.
+
+    Args:
+        arguments: Command line after the verb.
+
+    Returns:
+        Exit code.
+    """
+    return _measure("test", arguments)
+
+
+def stored_config(folder: RunFolder) -> Config:
+    """The resolved configuration of a run.
+
+    Raises:
+        UserError: If the folder holds no run.
+    """
+    if not folder.config.is_file():
+        raise UserError(f"{folder.path} is no run folder: it has no config.yaml")
+    return read_config(folder.config)
+
+
+def split_allowed(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Takes each ``--allow_module NAME`` out of a command line.
+
+    Returns:
+        The names, and the other arguments.
+    """
+    parser = argparse.ArgumentParser("clip_lightning", add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
+    parser.add_argument("--allow_module", action="append", default=[])
+    options, others = parser.parse_known_args(arguments)
+    return options.allow_module, others
+
+
+def _measure(verb: str, arguments: Sequence[str]) -> int:
+    """Runs Lightning's validation or test on a run's checkpoint, and prints the results.
 
     Raises:
         UserError: If the folder holds no run, or the checkpoint is missing.
     """
     keys = (*KEYS, "checkpoint")
-    given, rest = compose(arguments, keys)
+    allow_modules, others = split_allowed(arguments)
+    given, rest = compose(others, keys)
     if rest:
         print(USAGE.format(verb=verb))
         return 0 if set(rest) <= {"-h", "--help"} else 2
     if "run_dir" not in given:
         raise UserError(f"--run_dir is missing; write: python -m clip_lightning {verb} --run_dir runs/NAME/TIME")
     folder = RunFolder(Path(given["run_dir"]))
-    config, _ = compose(arguments, keys, _stored_config(folder))
+    stored = stored_config(folder)
+    config, _ = compose(others, keys, stored)
     checkpoint = str(config.pop("checkpoint", "best"))
     check_keys(config)
-    # Measuring again is no new run: nothing is tracked.
-    cli = build_cli(verb, {**config, "trainer": {**config["trainer"], "logger": False}})
+    # What the user types is the user's own choice.
+    typed = [str(class_path).rpartition(".")[0] for class_path in class_paths(given) if "." in str(class_path)]
+    with only_trusted(stored, [*allow_modules, *typed]):
+        # Measuring again is no new run: nothing is tracked.
+        cli = build_cli(verb, {**config, "trainer": {**config["trainer"], "logger": False}})
     path = folder.checkpoints / f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else Path(checkpoint)
     load_weights(cli.model, read_checkpoint(path), path)
     run = cli.trainer.validate if verb == "validate" else cli.trainer.test
     run(cli.model, cli.datamodule, verbose=False)
     _show(cli, path)
     return 0
-
-
-def _stored_config(folder: RunFolder) -> Config:
-    if not folder.config.is_file():
-        raise UserError(f"{folder.path} is no run folder: it has no config.yaml")
-    return read_config(folder.config)
 
 
 def _show(cli: TrainingCLI, checkpoint: Path) -> None:
