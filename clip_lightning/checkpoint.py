@@ -1,5 +1,6 @@
 """Checkpoints as files: what one says of its model, writing it whole, and reading it without running any of it."""
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -53,12 +54,14 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         # PyTorch's writer hides the system's error in one of its own.
         cause = next((found for found in (error, error.__context__) if isinstance(found, OSError)), error)
         reason = getattr(cause, "strerror", None) or _first_line(cause)
+        target = path.with_name(path.name.removeprefix(".").removesuffix(".part"))
         raise ValueError(
-            f"checkpoint {str(path)!r} cannot be written: {reason}; what was saved before is intact: make room or "
+            f"checkpoint {str(target)!r} cannot be written: {reason}; what was saved before is intact: make room or "
             "change the permissions, then give the same command again"
         ) from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -103,8 +106,12 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
         ValueError: If it is missing, damaged, holds code, is not of this package, or of a later version of it.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"checkpoint {str(path)!r} is a folder; name a file, such as RUN/checkpoints/best.ckpt")
     if not path.is_file():
         raise ValueError(f"checkpoint {str(path)!r} does not exist")
+    # A file that may not be read is not damaged: the system's own error says so.
+    path.open("rb").close()
     try:
         _check_sums(path)
         checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
@@ -123,10 +130,38 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
             f"{FORMAT}; update clip_lightning"
         )
     checkpoint = dict(checkpoint)
+    _check_content(checkpoint, path)
     while (version := checkpoint[KEY]["format"]) != FORMAT:
         _MIGRATIONS[version](checkpoint)
         checkpoint[KEY]["format"] = version + 1
     return checkpoint
+
+
+def check_continuable(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Makes sure that a checkpoint has what a run needs to go on, beyond weights.
+
+    Raises:
+        ValueError: If it was not saved by ``fit``.
+    """
+    loops, callbacks = checkpoint.get("loops"), checkpoint.get("callbacks")
+    is_whole = isinstance(loops, Mapping) and "fit_loop" in loops and "pytorch-lightning_version" in checkpoint
+    is_whole = is_whole and isinstance(callbacks, Mapping) and "Checkpoints" in callbacks
+    for name in ("optimizer_states", "lr_schedulers"):
+        states = checkpoint.get(name)
+        is_whole = is_whole and isinstance(states, list) and len(states) == 1 and all(states)
+    if not is_whole:
+        raise ValueError(
+            f"checkpoint {str(path)!r} is damaged, or none of a training: it lacks the state of its optimiser, loops "
+            "or callbacks"
+        )
+
+
+def _check_content(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuses what only looks like a checkpoint."""
+    weights, config = checkpoint.get("state_dict"), checkpoint[KEY].get("config")
+    are_tensors = isinstance(weights, Mapping) and all(isinstance(value, torch.Tensor) for value in weights.values())
+    if not are_tensors or not isinstance(config, Mapping | None):
+        raise ValueError(f"checkpoint {str(path)!r} is damaged, or is none: it lacks weights or a configuration")
 
 
 def _check_sums(path: Path) -> None:
@@ -145,7 +180,7 @@ def _check_sums(path: Path) -> None:
 def _from_format_1(checkpoint: dict[str, Any]) -> None:
     """Format 1 did not note where the journal ended: all its points of later steps are void."""
     if (state := checkpoint.get("callbacks", {}).get("Checkpoints")) is not None:
-        state.update(written=0, step=checkpoint["global_step"], journal_end=0)
+        state.update(written=0, step=checkpoint["global_step"], should_stop=False, journal_end=0)
 
 
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_format_1}

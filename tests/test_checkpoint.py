@@ -70,7 +70,7 @@ def test_an_earlier_format_is_brought_up_to_date_and_a_later_one_refused(tmp_pat
     read = read_checkpoint(tmp_path / "old.ckpt")
     assert read[KEY]["format"] == FORMAT
     assert read["callbacks"]["Checkpoints"] == {
-        "monitor": "val/loss", "best": 0.5, "written": 0, "step": 7, "journal_end": 0
+        "monitor": "val/loss", "best": 0.5, "written": 0, "step": 7, "should_stop": False, "journal_end": 0
     }  # fmt: skip
     write_checkpoint({**content(), KEY: {"format": FORMAT + 1}}, tmp_path / "new.ckpt")
     with pytest.raises(ValueError, match=rf"format {FORMAT + 1}, .* up to {FORMAT}; update clip_lightning"):

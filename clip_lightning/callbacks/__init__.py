@@ -1,11 +1,22 @@
 """Lightning callbacks: evaluators in fit, checkpoints from which a run goes on exactly, pictures, progress."""
 
 from clip_lightning.callbacks.checkpoints import Checkpoints
+from clip_lightning.callbacks.damage import Damage
 from clip_lightning.callbacks.epoch_averages import EpochAverages
 from clip_lightning.callbacks.evaluation import RunEvaluators
 from clip_lightning.callbacks.pictures import Pictures
 from clip_lightning.callbacks.progress import Progress
 from clip_lightning.callbacks.random_states import RandomStates
-from clip_lightning.callbacks.signals import TrainingStopped
+from clip_lightning.callbacks.signals import TrainingStopped, stopping_at_once
 
-__all__ = ["Checkpoints", "EpochAverages", "Pictures", "Progress", "RandomStates", "RunEvaluators", "TrainingStopped"]
+__all__ = [
+    "Checkpoints",
+    "Damage",
+    "EpochAverages",
+    "Pictures",
+    "Progress",
+    "RandomStates",
+    "RunEvaluators",
+    "TrainingStopped",
+    "stopping_at_once",
+]

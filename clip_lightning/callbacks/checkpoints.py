@@ -64,12 +64,15 @@ class Checkpoints(Checkpoint):
         self.keep_every = keep_every
         self.best: float | None = None
         """Value of the metric at the best checkpoint."""
-        self._signals = StopSignals()
+        self.signals = StopSignals()
+        """Which signal has asked the latest training to stop, if any."""
         self._written = 0
         self._saved_step = -1
         self._stepped = 0
         self._saved_at = 0.0
         self._is_due = self._is_scheduled = self._stops = False
+        self._accumulates = self._is_in_epoch = self._should_stop = False
+        self._judged: Any = None
         self._trackers: list[MLflowTracker] = []
         self._loaded: tuple[int, int] | None = None
 
@@ -87,11 +90,16 @@ class Checkpoints(Checkpoint):
                 tracker.rewind(step, journal_end)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listens to signals."""
-        self._signals = StopSignals()
-        self._signals.listen()
+        """Listens to signals, and goes on rightly where an epoch, or all of the training, had ended."""
+        if trainer.fit_loop.restarted_on_epoch_end:
+            _begin_next_epoch(trainer)
+        # Lightning forgets that an early stopping has ended the training.
+        trainer.should_stop = trainer.should_stop or self._should_stop
+        self.signals = StopSignals()
+        self.signals.listen()
         self._stops = self._is_due = self._is_scheduled = False
         self._saved_at, self._stepped = time.monotonic(), trainer.global_step
+        self._saved_step = trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Stops, if that was asked for and the checkpoint is written."""
@@ -101,7 +109,8 @@ class Checkpoints(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves after an optimiser step that is due, unless more measurements of this step follow."""
-        if trainer.global_step == self._stepped:  # gradients are being accumulated
+        self._is_in_epoch, self._accumulates = True, trainer.global_step == self._stepped
+        if self._accumulates:
             return
         self._stepped = trainer.global_step
         self._is_scheduled = self._is_scheduled or self._is_due_by_step(trainer)
@@ -120,6 +129,7 @@ class Checkpoints(Checkpoint):
         self._is_scheduled = self._is_scheduled or by_epoch
         # A signal may have come while the epoch was evaluated.
         self._is_due = self._is_asked_to_stop(trainer) or self._is_scheduled
+        self._is_in_epoch = False
         self._save(trainer, measured=True)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -132,7 +142,7 @@ class Checkpoints(Checkpoint):
         Raises:
             ValueError: If nothing has reported it.
         """
-        if trainer.global_step > max(self._saved_step, 0):
+        if trainer.global_step > self._saved_step:
             self._is_due = True
             self._save(trainer, measured=False)
         self._is_asked_to_stop(trainer)
@@ -143,7 +153,7 @@ class Checkpoints(Checkpoint):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Listens no more."""
-        self._signals.release()
+        self.signals.release()
 
     def _is_due_by_step(self, trainer: Trainer) -> bool:
         """Whether the steps or the clock ask for a checkpoint; the same in all processes."""
@@ -155,26 +165,50 @@ class Checkpoints(Checkpoint):
 
     def _is_asked_to_stop(self, trainer: Trainer) -> bool:
         """Whether a signal has come; it may reach one process only, or one of them a step later."""
-        self._stops = _in_any_process(trainer, self._signals.received is not None)
+        self._stops = _in_any_process(trainer, self.signals.received is not None)
         return self._stops
 
     def _save(self, trainer: Trainer, *, measured: bool) -> None:
         """Writes a checkpoint if one is due, or if the metric that was measured at this step is the best so far."""
-        value = trainer.callback_metrics.get(self.monitor) if measured else None
-        is_best = value is not None and self._is_better(float(value))
-        if is_best:
-            assert value is not None
-            self.best = float(value)
+        is_best = measured and self._is_best(trainer)
+        folder = Path(trainer.default_root_dir) / "checkpoints"
+        if self._accumulates:
+            # The weights are those that were measured, but a run cannot go on from here without the gradients so far.
+            if is_best:
+                trainer.save_checkpoint(folder / "best.ckpt", weights_only=True)
+            return
         if not (self._is_due or is_best):
             return
         # Those at the end or after a signal do not count: that would shift which ones a continued run keeps.
         self._written += self._is_scheduled
         is_kept = self._is_scheduled and self.keep_every is not None and self._written % self.keep_every == 0
-        folder = Path(trainer.default_root_dir) / "checkpoints"
+        self._should_stop = trainer.should_stop
         names = [name for name, wanted in (("best", is_best), (f"step-{trainer.global_step:08}", is_kept)) if wanted]
+        self._record_step(trainer)
         save_rotating(trainer, folder, names)
         self._is_due = self._is_scheduled = False
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+    def _is_best(self, trainer: Trainer) -> bool:
+        """Whether the metric was measured since the last time, and has never been better."""
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is None or value is self._judged:  # of an earlier step
+            return False
+        self._judged = value
+        if not self._is_better(float(value)):
+            return False
+        self.best = float(value)
+        return True
+
+    def _record_step(self, trainer: Trainer) -> None:
+        """Has the journal hold what the step reported; Lightning hands it on only after the checkpoint."""
+        if not (self._trackers and self._is_in_epoch and trainer.training):
+            return
+        connector, loop = trainer._logger_connector, trainer.fit_loop.epoch_loop
+        if connector.should_update_logs:
+            values = {name: float(value) for name, value in connector.metrics["log"].items()}
+            for tracker in self._trackers:
+                tracker.log_metrics(values, loop._batches_that_stepped)
 
     def _stop(self, trainer: Trainer) -> None:
         """Ends the training after a signal.
@@ -184,7 +218,7 @@ class Checkpoints(Checkpoint):
         """
         if self._stops:
             # A process that the signal did not reach itself stops for the sake of the others.
-            raise TrainingStopped(self._signals.received or signal.SIGTERM, trainer.global_step)
+            raise TrainingStopped(self.signals.received or signal.SIGTERM, trainer.global_step)
 
     def _is_better(self, value: float) -> bool:
         """Whether a value beats the best one so far; anything beats none, and NaN."""
@@ -199,6 +233,7 @@ class Checkpoints(Checkpoint):
             "best": self.best,
             "written": self._written,
             "step": self._stepped,
+            "should_stop": self._should_stop,
             "journal_end": max((tracker.journal_end for tracker in self._trackers), default=0),
         }
 
@@ -207,6 +242,7 @@ class Checkpoints(Checkpoint):
         if state_dict["monitor"] == self.monitor:
             self.best = state_dict["best"]
         self._written = state_dict["written"]
+        self._should_stop = state_dict["should_stop"]
         self._loaded = (state_dict["step"], state_dict["journal_end"])
 
 
@@ -243,6 +279,18 @@ def save_rotating(trainer: Trainer, folder: Path, names: list[str]) -> None:
     if last.exists():
         replace(last, folder / "previous.ckpt")
     replace(part_of(last), last)
+
+
+def _begin_next_epoch(trainer: Trainer) -> None:
+    """Has Lightning take an epoch that is done for done.
+
+    With ``max_steps`` it would train on the next epoch's first batch as one more of the epoch before.
+    """
+    loop = trainer.fit_loop
+    loop.epoch_progress.increment_completed()
+    loop._restarting = loop.epoch_loop.restarting = False
+    loop.reset_restart_stage()
+    loop.epoch_loop.reset_restart_stage()
 
 
 def _in_any_process(trainer: Trainer, decision: bool) -> bool:

@@ -1,28 +1,63 @@
 """Signals that ask a training to stop: noted when they come, acted on between two steps."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C, the end of a job, and a scheduler's warning of it."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Ctrl-C, the end of a job, a scheduler's warning of it, and a terminal that was closed."""
 
 
-class TrainingStopped(Exception):  # noqa: N818  (no error, like KeyboardInterrupt)
-    """A signal ended the training after a checkpoint was written.
+class TrainingStopped(BaseException):
+    """A signal ended the training, after a checkpoint if a step had been made. No error, like KeyboardInterrupt.
 
     Args:
         number: The signal.
-        step: Optimiser steps done.
+        step: Optimiser steps done; None outside of the training.
     """
 
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} at step {step:,}")
+    def __init__(self, number: int, step: int | None = None) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
         self.step = step
+
+
+@contextlib.contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """Meanwhile, signals raise ``TrainingStopped`` where they come: before the first step, and after the last one.
+
+    Ctrl-C keeps its own exception.
+    """
+    replaced = _handle([number for number in STOPPING if number != signal.SIGINT], _raise)
+    try:
+        yield
+    finally:
+        _restore(replaced)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise TrainingStopped(number)
+
+
+def _handle(numbers: Sequence[int], handler: Any) -> dict[int, Any]:
+    """Sets a handler, which only a main thread can, and returns the replaced ones.
+
+    What is ignored stays so: that is how ``nohup`` keeps a closed terminal from ending a process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heeded}
+
+
+def _restore(replaced: dict[int, Any]) -> None:
+    for number, handler in replaced.items():
+        signal.signal(number, handler)
 
 
 class StopSignals:
@@ -37,14 +72,12 @@ class StopSignals:
         self._replaced: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """Begins to note signals; only a main thread can."""
-        if threading.current_thread() is threading.main_thread():
-            self._replaced = {number: signal.signal(number, self._note) for number in STOPPING}
+        """Begins to note signals."""
+        self._replaced = _handle(STOPPING, self._note)
 
     def release(self) -> None:
         """Gives the signals back to whom they belonged."""
-        for number, handler in self._replaced.items():
-            signal.signal(number, handler)
+        _restore(self._replaced)
         self._replaced = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -31,6 +31,9 @@ FACTS = (
 )
 """Of a start, what is compared value by value; ``git`` is compared beside it."""
 
+CHECKPOINTS = ("last.ckpt", "best.ckpt")
+"""Which checkpoints are compared."""
+
 MEASURES_TIME = ("system/", "per_second", "seconds")
 """What the names of metrics have in them that say how fast the machine was, and not what was learned."""
 
@@ -115,9 +118,7 @@ def compare_runs(old: RunFolder, new: RunFolder) -> list[Finding]:
     Returns:
         Findings on the checkpoints, the results and the learning curves.
     """
-    checkpoints = [
-        _compare_checkpoints(old.checkpoints / name, new.checkpoints / name) for name in ("last.ckpt", "best.ckpt")
-    ]
+    checkpoints = [_compare_checkpoints(old.checkpoints / name, new.checkpoints / name) for name in CHECKPOINTS]
     rows = [read_results(folder.results) if folder.results.is_file() else [] for folder in (old, new)]
     return [*checkpoints, *_compare_results(*rows), *_compare_curves(_curves(old.journal), _curves(new.journal))]
 

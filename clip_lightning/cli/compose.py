@@ -161,6 +161,8 @@ def compose(
             if not pending or (pending[0].startswith("--") and len(pending[0]) > 2):
                 raise ValueError(f"--{key} needs a value")
             text = pending.pop(0)
+        if not text:
+            raise ValueError(f"--{key} is empty; give a value, or null for none")
         config = (
             merge(config, read_config(text)) if key == "config" else set_by_path(config, key, _parse_value(key, text))
         )

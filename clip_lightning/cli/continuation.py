@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 
 from clip_lightning.callbacks import TrainingStopped
-from clip_lightning.checkpoint import KEY, read_checkpoint
+from clip_lightning.checkpoint import KEY, check_continuable, read_checkpoint
 from clip_lightning.cli.compose import Config, differing_keys, read_config
 from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.keys import value_at
 from clip_lightning.tracking.run_folder import RunFolder
 
 WITHOUT_EFFECT = (
@@ -29,6 +31,8 @@ WITHOUT_EFFECT = (
     "evaluation.batch_size",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.enable_",
+    "trainer.log_every_n_steps",
     "trainer.strategy",
     "trainer.logger",
 )
@@ -49,26 +53,33 @@ def find_checkpoint(folder: RunFolder, resolved: Config) -> Path | None:
         UserError: If the folder holds a run of another configuration, or no checkpoint of it can be read.
     """
     checkpoint, path = _latest_readable(folder)
-    stored = checkpoint[KEY]["config"] if checkpoint else None
+    stored = checkpoint[KEY].get("config") if checkpoint else None
     if stored is None and folder.config.exists():
         stored = read_config(folder.config)
-    differing = [key for key in differing_keys(stored or resolved, resolved) if not key.startswith(WITHOUT_EFFECT)]
+    stored = stored or resolved
+    differing = [key for key in differing_keys(stored, resolved) if not key.startswith(WITHOUT_EFFECT)]
     if differing:
+        values = [f"{key} ({value_at(stored, key)!r}, now {value_at(resolved, key)!r})" for key in differing[:10]]
+        more = f" and {len(differing) - 10} more" if len(differing) > 10 else ""
         raise UserError(
-            f"{folder.path} holds a run whose configuration differs in {_named(differing)}; give another --run_dir, or "
-            "the same configuration to continue it; to start from its weights, give --model.weights"
+            f"{folder.path} holds a run whose configuration differs in {', '.join(values)}{more}; give another "
+            "--run_dir, or the same configuration to continue it; to start from its weights, give --model.weights"
         )
     return path
 
 
 def _latest_readable(folder: RunFolder) -> tuple[dict[str, Any] | None, Path | None]:
-    """The last checkpoint that is whole, and its path; nothing where there are none."""
-    there = [folder.checkpoints / f"{name}.ckpt" for name in ("last", "previous")]
-    there = [path for path in there if path.exists()]
-    faults = []
+    """The latest checkpoint that is whole, and its path; nothing where there are none."""
+    last, previous, best = (folder.checkpoints / f"{name}.ckpt" for name in ("last", "previous", "best"))
+    kept = sorted(folder.checkpoints.glob("step-*.ckpt"), reverse=True)
+    there = [path for path in (last, previous, *kept, best) if path.exists()]
+    if there == [best] and "optimizer_states" not in read_checkpoint(best):
+        return None, None  # weights that were measured before the first checkpoint
+    faults = [] if not there or there[0] == last else [f"{last} is missing"]
     for path in there:
         try:
             checkpoint = read_checkpoint(path)
+            check_continuable(checkpoint, path)
         except ValueError as error:
             faults.append(str(error))
         else:
@@ -76,52 +87,51 @@ def _latest_readable(folder: RunFolder) -> tuple[dict[str, Any] | None, Path | N
                 _say(f"{fault}; going on from {path}")
             return checkpoint, path
     if faults:
-        raise UserError(f"{'; '.join(faults)}; give another --run_dir, or delete {folder.checkpoints} to begin again")
+        raise UserError(
+            f"{'; '.join(faults)}; give another --run_dir, or move {folder.checkpoints} away to begin again"
+        )
     return None, None
 
 
-def _named(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - 10} more" if len(keys) > 10 else ""
-    return ", ".join(keys[:10]) + more
-
-
-def how_to_continue(folder: RunFolder, step: int, arguments: Sequence[str], reason: str = "interrupted") -> str:
+def how_to_continue(
+    folder: RunFolder, arguments: Sequence[str], step: int | None = None, reason: str = "interrupted"
+) -> str:
     """What to say when a run is stopped.
 
     Args:
         folder: The run's folder.
-        step: Optimiser steps done.
         arguments: Command line after the verb.
+        step: Optimiser steps done, if it was in the training.
         reason: What has stopped it.
     """
     given = shlex.join(arguments)
     if "--run_dir" not in given:
         given += f" --run_dir {shlex.quote(str(folder.path))}"
     saved = (folder.checkpoints / "last.ckpt").exists()
-    kept = "continue from its last checkpoint" if saved else "no checkpoint was written; begin again"
-    return f"{reason} at step {step:,}; {kept} with: python -m clip_lightning fit {given}"
+    kept = "go on from its last checkpoint" if saved else "no checkpoint was written; begin again"
+    place = "" if step is None else f" at step {step:,}"
+    return f"{reason}{place}; {kept} with: python -m clip_lightning fit {given}"
 
 
-def conclude_stop(stop: TrainingStopped, folder: RunFolder, arguments: Sequence[str], trainer: Trainer) -> int:
+def conclude_stop(stop: TrainingStopped, folder: RunFolder, arguments: Sequence[str]) -> int:
     """Says how to go on after a signal, and has SLURM do that if the signal was its warning.
 
     Args:
         stop: What has ended the training.
         folder: The run's folder.
         arguments: Command line after the verb.
-        trainer: Which training was stopped.
 
     Returns:
         The exit code: 128 and the number of the signal; 0 in a process that Lightning started beside the first one,
         which would take any other code for a crash and kill the rest.
     """
-    if trainer.is_global_zero:
+    if getattr(rank_zero_only, "rank", 0) == 0:
         name = signal.Signals(stop.number).name
         reason = "interrupted" if stop.number == signal.SIGINT else f"stopped by {name}"
-        _say(how_to_continue(folder, stop.step, arguments, reason))
+        _say(how_to_continue(folder, arguments, stop.step, reason))
         if stop.number == signal.SIGUSR1:
             _requeue(arguments)
-    elif isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment):
+    elif not (TorchElasticEnvironment.detect() or SLURMEnvironment.detect()):
         return 0
     return 128 + stop.number
 

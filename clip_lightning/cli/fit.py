@@ -9,7 +9,15 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from clip_lightning.callbacks import EpochAverages, Pictures, Progress, RandomStates, TrainingStopped
+from clip_lightning.callbacks import (
+    Damage,
+    EpochAverages,
+    Pictures,
+    Progress,
+    RandomStates,
+    TrainingStopped,
+    stopping_at_once,
+)
 from clip_lightning.checkpoint import load_weights, read_checkpoint
 from clip_lightning.cli.compose import Config, compose, to_yaml
 from clip_lightning.cli.continuation import conclude_stop, find_checkpoint, how_to_continue
@@ -41,6 +49,22 @@ def main(arguments: Sequence[str]) -> int:
     check_keys(config)
     check_duration(config)
     folder = open_run_folder(config)
+    with stopping_at_once():
+        try:
+            run(config, folder, arguments)
+        except TrainingStopped as stop:
+            return conclude_stop(stop, folder, arguments)
+    return 0
+
+
+def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
+    """Builds everything, and trains where the folder is free and belongs to this configuration.
+
+    Args:
+        config: Composed configuration.
+        folder: The run's folder.
+        arguments: Command line after the verb, for the record.
+    """
     try:
         cli = build_cli("fit", {**config, "run_dir": str(folder.path)})
         cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
@@ -48,20 +72,28 @@ def main(arguments: Sequence[str]) -> int:
         checkpoint = find_checkpoint(folder, cli.resolved)
         if checkpoint is None:
             cli.model.start_from_weights()
-    except Exception:
+    except BaseException:
         # A run that could not begin leaves no folder behind; one that has something in it stays.
         with contextlib.suppress(OSError):
             folder.path.rmdir()
         raise
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        write_atomically(folder.config, to_yaml(cli.resolved).encode())
-    try:
-        fit(cli, folder, arguments, checkpoint)
-    except TrainingStopped as stop:
-        for tracker in trackers(cli):
-            tracker.finalize("aborted")
-        return conclude_stop(stop, folder, arguments, cli.trainer)
-    return 0
+    # Of all processes of a run, the first one has the folder.
+    with folder.claimed() if cli.trainer.is_global_zero else contextlib.nullcontext():
+        if cli.trainer.is_global_zero:
+            write_atomically(folder.config, to_yaml(cli.resolved).encode())
+        try:
+            fit(cli, folder, arguments, checkpoint)
+        except (TrainingStopped, KeyboardInterrupt):
+            for tracker in trackers(cli):
+                tracker.finalize("aborted")
+            raise
+        except SystemExit as stop:
+            # Lightning turns Ctrl-C into an exit, after it has stopped its processes.
+            if not isinstance(stop.__context__, KeyboardInterrupt):
+                raise
+            for tracker in trackers(cli):
+                tracker.finalize("aborted")
+            raise KeyboardInterrupt(how_to_continue(folder, arguments)) from None
 
 
 def check_duration(config: Config) -> None:
@@ -94,7 +126,8 @@ def open_run_folder(config: Config) -> RunFolder:
     """The folder that the configuration names, or a new one; the same for all processes of a run."""
     given = os.environ.get(RUN_DIR_VARIABLE) if "LOCAL_RANK" in os.environ else None
     given = given or config.get("run_dir")
-    folder = RunFolder.open(Path(given)) if given else RunFolder.create(str(config.get("name") or "run"))
+    new = given is None
+    folder = RunFolder.create(str(config.get("name") or "run")) if new else RunFolder.open(Path(str(given)))
     os.environ[RUN_DIR_VARIABLE] = str(folder.path)
     return folder
 
@@ -113,25 +146,23 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     task.config = cli.resolved
     evaluation.results_path = folder.results
     cli.attach_loggers(folder.path)
-    for callback in (RandomStates(), EpochAverages(), Progress(monitor)):
+    for callback in (RandomStates(), EpochAverages(), Damage(), Progress(monitor)):
         cli.add_callback(callback)
     record(cli, folder, arguments)
     announce(cli, folder, checkpoint)
-    try:
-        trainer.fit(task, data, ckpt_path=checkpoint)
-    except SystemExit as stop:
-        # Lightning turns Ctrl-C into an exit, after it has stopped its processes.
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt(how_to_continue(folder, trainer.global_step, arguments)) from None
-        raise
+    trainer.fit(task, data, ckpt_path=checkpoint)
+    if (number := cli.part("checkpoints").signals.received) is not None:  # it came when all steps were done
+        raise TrainingStopped(number, trainer.global_step)
     # The last epoch need not be the best one: what is reported is the checkpoint that is kept.
     best = folder.checkpoints / "best.ckpt"
     load_weights(task, read_checkpoint(best), best)
     cli.add_callback(Pictures(evaluation, data.test or data.val, curves_of(cli), cli.config.name))
     # Measured again, not measured later: the curves end with training.
     loggers, trainer.loggers = trainer.loggers, []
-    trainer.validate(task, data, verbose=False)
-    trainer.loggers = loggers
+    try:
+        trainer.validate(task, data, verbose=False)
+    finally:
+        trainer.loggers = loggers
     trainer.test(task, data, verbose=False)
     conclude(cli, folder)
 

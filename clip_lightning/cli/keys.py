@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Trainer
+from torchvision.datasets import VisionDataset
+from torchvision.transforms import v2
 
 from clip_lightning import data, evaluation, models, objectives, optim, text
 from clip_lightning.callbacks import Checkpoints, RunEvaluators
@@ -102,7 +104,7 @@ def with_suggestion(message: str) -> str:
     name = re.search(r"Expected a dot import path string: (\w+)", message)
     if name:
         place = message.split(" Does not validate")[0].split(": Expected")[0]
-        return f"{place}: class {name[1]!r} is not known; {_nearest(name[1], _class_names())}"
+        return f"{place}: class {name[1]!r} is not known; {_nearest(name[1], _class_names(place))}"
     return message
 
 
@@ -116,11 +118,15 @@ def _parameters(cls: type) -> list[str]:
     return [name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")]
 
 
-def _class_names() -> list[str]:
-    """Names of all parts that can be given without their module."""
+def _class_names(place: str) -> list[str]:
+    """Names of all classes that can be given without their module at a place of the configuration."""
     bases = [models.ImageEncoder, models.TextEncoder, text.Tokenizer, objectives.Objective, optim.Schedule]
     bases += [data.Source, data.LabelledDataset, evaluation.Evaluator]
-    return sorted({cls.__name__ for base in bases for cls in _subclasses(base)})
+    for part, base in (("augmentations", v2.Transform), ("TorchvisionLabels", VisionDataset)):
+        if part in place:
+            bases = [base]
+    names = {cls.__name__ for base in bases for cls in _subclasses(base)}
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def _subclasses(base: type) -> set[type]:

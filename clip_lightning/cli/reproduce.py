@@ -8,8 +8,9 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from clip_lightning.checkpoint import read_checkpoint
 from clip_lightning.cli import fit
-from clip_lightning.cli.comparison import Finding, compare_runs, differing_facts
+from clip_lightning.cli.comparison import CHECKPOINTS, Finding, compare_runs, differing_facts
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import check_keys
 from clip_lightning.cli.start import start_of
@@ -47,6 +48,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     old = finished_run(options.run)
     stored = stored_config(old)
+    # Before hours of training, not after them: a damaged file cannot be compared with.
+    for name in CHECKPOINTS:
+        if (old.checkpoints / name).exists():
+            read_checkpoint(old.checkpoints / name)
     if options.run_dir and options.run_dir.resolve() == old.path.resolve():
         raise UserError(f"--run_dir {options.run_dir} is the run itself; give a new folder")
     with only_trusted(stored, options.allow_module):

@@ -71,12 +71,7 @@ def list_runs(root: Path) -> None:
     """
     if not root.is_dir() and root != DEFAULT_ROOT:
         raise UserError(f"folder {str(root)!r} does not exist; name the folder of your runs with --root")
-    rows = []
-    for folder in find_runs(root) if root.is_dir() else ():
-        state = read_state(folder)
-        step = "-" if state.step is None else f"{state.step:,}"
-        size = _size(size_of(files_of(folder)))
-        rows.append((state.started, (str(folder.path), _time(state.started), state.state, step, size, _best(folder))))
+    rows = [_row(folder) for folder in find_runs(root)] if root.is_dir() else []
     if not rows:
         print(f"no runs in {root}")
         return
@@ -88,6 +83,17 @@ def list_runs(root: Path) -> None:
         aligned = [cell.ljust(width) for cell, width in zip(left, widths[:3], strict=True)]
         aligned += [cell.rjust(width) for cell, width in zip(right, widths[3:5], strict=True)]
         print("  ".join([*aligned, cells[5]]).rstrip())
+
+
+def _row(folder: RunFolder) -> tuple[int, tuple[str, ...]]:
+    """When a run was started, and its line of the table; one that cannot be read does not hide the others."""
+    try:
+        state = read_state(folder)
+        step = "-" if state.step is None else f"{state.step:,}"
+        size = _size(size_of(files_of(folder)))
+        return state.started, (str(folder.path), _time(state.started), state.state, step, size, _best(folder))
+    except (AttributeError, KeyError, OSError, OverflowError, TypeError, ValueError):
+        return 0, (str(folder.path), "-", "unreadable", "-", "-", "-")
 
 
 def _best(folder: RunFolder) -> str:
@@ -117,8 +123,7 @@ def show(path: Path) -> None:
     folder = RunFolder(path)
     state, files = read_state(folder), files_of(folder)
     lines = [("run", str(path)), ("state", state.state + ("" if state.step is None else f" at step {state.step:,}"))]
-    for start in read_starts(folder.provenance) if folder.provenance.exists() else []:
-        lines += [("started", f"{start['date']}, {describe_git(start['git'])}"), ("", start["command"])]
+    lines += _starts(folder.provenance) if folder.provenance.exists() else []
     lines += _highlights(read_config(folder.config))
     for checkpoint in sorted(file for file in files if file.suffix == ".ckpt"):
         size = _size(files[checkpoint].st_size)
@@ -129,6 +134,16 @@ def show(path: Path) -> None:
     print("\n".join(f"{name:<14}{value}" for name, value in [*lines, *_next_commands(path, state)]))
     if folder.results.is_file():
         print(f"\n{format_table(read_results(folder.results))}")
+
+
+def _starts(provenance: Path) -> list[tuple[str, str]]:
+    """When and from what a run was started and continued."""
+    try:
+        starts = read_starts(provenance)
+        lines = [(f"{start['date']}, {describe_git(start['git'])}", start["command"]) for start in starts]
+    except (KeyError, TypeError, ValueError):
+        return [("started", f"{provenance} cannot be read")]
+    return [line for when, command in lines for line in (("started", when), ("", command))]
 
 
 def _next_commands(path: Path, state: RunState) -> list[tuple[str, str]]:

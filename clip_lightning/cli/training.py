@@ -1,6 +1,7 @@
 """What fit, validate and test share: one configuration becomes a task, its data, a trainer and a run folder."""
 
 import logging
+import numbers
 import tempfile
 import warnings
 from argparse import ArgumentError
@@ -10,15 +11,18 @@ from typing import Any
 
 import jsonargparse
 import torch
+from jsonargparse.typing import register_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torchvision.datasets import VisionDataset
 
 from clip_lightning.callbacks import Checkpoints, RunEvaluators
 from clip_lightning.cli.compose import Config, is_flag, read_text, to_yaml
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import with_suggestion
 from clip_lightning.cli.trust import refuse_what_is_no_part
+from clip_lightning.data.torchvision_labels import open_vision_dataset
 from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.task import CLIPTask
 from clip_lightning.tracking.logger import MLflowTracker
@@ -37,6 +41,16 @@ DEFAULTS: Config = {
 """What every configuration is laid over."""
 
 
+def _number(value: Any) -> Any:
+    if not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is no number")
+    return value
+
+
+# torchvision's word for an int or a float, which the parser would write into the resolved configuration as an object.
+register_type(numbers.Number, serializer=_number, deserializer=_number, fail_already_registered=False)
+
+
 class TrainingCLI(LightningCLI):
     """Lightning's command line without its verbs, overlays and files: one configuration in, built objects out."""
 
@@ -47,6 +61,7 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--num_threads", type=int | None, default=None, help="Threads of PyTorch on the CPU.")
         parser.add_lightning_class_args(RunEvaluators, "evaluation")
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
+        parser.add_instantiator(open_vision_dataset, VisionDataset)
         for size in ("vocab_size", "context_length"):
             parser.link_arguments(
                 "model.tokenizer",
@@ -102,6 +117,9 @@ def quiet() -> None:
         ".*torch.distributed.*deprecated.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*You are using `torch.load` with `weights_only=.*",
+        ".*damaged samples (were replaced|are missing).*",  # a run tells of them at its end
+        "Corrupt EXIF data.*",  # which leaves the picture as it is
+        "Image size .* exceeds limit of .*",  # refused, and counted
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -127,7 +145,8 @@ def build_cli(verb: str, config: Config) -> TrainingCLI:
         if isinstance(cause := _first_cause(error), ModuleNotFoundError):
             raise UserError(f"package {cause.name!r} is not installed; pip install {cause.name}") from error
         # While parts are built, a refused value is the user's, whoever's part refuses it.
-        if isinstance(cause, ValueError | MisconfigurationException | OSError):
+        is_unknown = isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause)
+        if is_unknown or isinstance(cause, ValueError | MisconfigurationException | OSError):
             raise UserError(str(cause)) from error
         raise
 

@@ -25,6 +25,7 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
+        self._unwritten: deque[bytes] = deque()
         self._lock = threading.Lock()
 
     def start(
@@ -141,15 +143,28 @@ class Journal:
 
     def _append(self, kind: Kind, **content: Any) -> None:
         record = {"kind": kind, "time": time.time_ns() // 1_000_000, **content}
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        self._unwritten.append(json.dumps(record, allow_nan=False).encode() + b"\n")
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what a full disk has refused so far, in its order.
+
+        Raises:
+            OSError: If it still cannot be written; it is kept for the next time.
+        """
         with self._lock:
-            if self._file is None:
-                self._file = _open_for_append(self.path)
-            size = os.fstat(self._file).st_size
-            # One write for the whole line: a reader sees it complete, or as a tail without a line break.
-            if os.write(self._file, line) != len(line):
-                os.ftruncate(self._file, size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            while self._unwritten:
+                self._write(self._unwritten[0])
+                self._unwritten.popleft()
+
+    def _write(self, line: bytes) -> None:
+        if self._file is None:
+            self._file = _open_for_append(self.path)
+        size = os.fstat(self._file).st_size
+        # One write for the whole line: a reader sees it complete, or as a tail without a line break.
+        if os.write(self._file, line) != len(line):
+            os.ftruncate(self._file, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
 
 def _open_for_append(path: Path) -> int:
@@ -194,9 +209,41 @@ def read(path: Path, offset: int = 0) -> Iterator[Record]:
 def _parse(line: bytes, end: int) -> Record:
     try:
         content = json.loads(line)
-        return Record(content["kind"], content, end)
-    except (ValueError, TypeError, KeyError):
-        return Record("damaged", {"line": line.decode(errors="replace")}, end)
+        if _is_whole(content):
+            return Record(content["kind"], content, end)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return Record("damaged", {"line": line.decode(errors="replace")}, end)
+
+
+_CONTENT: dict[str, dict[str, type]] = {
+    "start": {"experiment": str, "tracking_uri": str, "process": dict},
+    "metrics": {"step": int, "values": dict},
+    "params": {"values": dict},
+    "tags": {"values": dict},
+    "artifact": {"path": str},
+    "rewind": {"step": int},
+    "status": {"status": str},
+    "close": {},
+}
+"""Keys that a record must have, by kind; some came later, and are not here."""
+
+
+def _is_whole(content: Any) -> bool:
+    """Whether a record has what its kind needs, so that who reads it need not ask."""
+    needed = _CONTENT[content["kind"]]
+    if not all(isinstance(content[key], kind) for key, kind in [("time", int), *needed.items()]):
+        return False
+    if content["kind"] == "start":
+        process = content["process"]
+        return all(isinstance(process[key], kind) for key, kind in _PROCESS.items())
+    if content["kind"] == "metrics":
+        return all(isinstance(value, int | float) or value in _NO_JSON_NUMBERS for value in content["values"].values())
+    return True
+
+
+_PROCESS = {"host": str, "pid": int, "started": int | float}
+_NO_JSON_NUMBERS = ("nan", "inf", "-inf")
 
 
 def first_start(path: Path) -> dict[str, Any]:

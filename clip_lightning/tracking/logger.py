@@ -67,6 +67,7 @@ class MLflowTracker(Logger):
         """Drops what belongs to one process: the open journal and the sidecar."""
         self._journal: Journal | None = None
         self._sidecar: SidecarHandle | None = None
+        self._latest: tuple[int | None, str] | None = None
         self._has_complained = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -118,14 +119,18 @@ class MLflowTracker(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Records metrics.
+        """Records metrics, but for "epoch"; the same values again at the same step are no new points.
 
         Args:
             metrics: Floats, or tensors of one element, by name. NaN and infinities are kept.
             step: Optimiser step, >= 0; None counts as 0.
         """
-        values = {name: float(value) for name, value in metrics.items()}
-        self._write(lambda journal: journal.log_metrics(values, step or 0))
+        # Lightning adds the epoch to whatever it logs, which makes several points of one step.
+        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        # A checkpoint has its step's points recorded before it, and Lightning hands them on once more.
+        if values and (step, repr(values)) != self._latest:
+            self._latest = (step, repr(values))
+            self._write(lambda journal: journal.log_metrics(values, step or 0))
 
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *_: Any, **__: Any) -> None:
@@ -154,7 +159,16 @@ class MLflowTracker(Logger):
 
     @property
     def journal_end(self) -> int:
-        """The journal's length in bytes, for a checkpoint to remember; 0 where there is none yet."""
+        """The journal's length in bytes, for a checkpoint to remember; 0 where there is none yet.
+
+        Raises:
+            ValueError: If a full disk keeps points out of the journal: going on from there would lose them.
+        """
+        try:
+            if self._journal is not None:
+                self._journal.flush()
+        except OSError as error:
+            raise ValueError(f"{self._run_folder.journal} cannot be written: {error.strerror}; make room") from None
         try:
             return self._folder.journal.stat().st_size if self._folder else 0
         except OSError:

@@ -1,6 +1,9 @@
 """The folder of a run, and where its parts are."""
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -64,6 +67,23 @@ class RunFolder:
         """
         _make_writable(path)
         return cls(path)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keeps other processes from training in the folder meanwhile; a kill ends the claim too.
+
+        Raises:
+            ValueError: If another process trains in it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                # A record lock, since a fork of this process, such as a loader's worker, does not hold it too.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"another process is training in {self.path}; wait for it or stop it, or give another --run_dir"
+                ) from None
+            yield
 
     @property
     def config(self) -> Path:

@@ -76,7 +76,8 @@ def last_record(journal: Path, kind: Kind) -> Record | None:
             place = content.rfind(b"\n" + beginning, 0, content.rfind(b"\n")) + 1
             if place == 0 and content[: len(beginning)] != beginning:
                 return None
-    return next(read(journal, place), None)
+    record = next(read(journal, place), None)
+    return record if record and record.kind == kind else None
 
 
 def is_run(path: Path) -> bool:

@@ -14,7 +14,7 @@ class FakeTrainer:
 
     def __init__(self, folder):
         self.default_root_dir, self.is_global_zero, self.world_size = folder, True, 1
-        self.callback_metrics, self.global_step, self.loggers = {}, 0, []
+        self.callback_metrics, self.global_step, self.loggers, self.should_stop = {}, 0, [], False
 
     @property
     def current_epoch(self):

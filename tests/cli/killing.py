@@ -12,8 +12,9 @@ import torch
 
 from clip_lightning import checkpoint
 from clip_lightning.__main__ import main
-from clip_lightning.callbacks import Checkpoints, RunEvaluators
+from clip_lightning.callbacks import Checkpoints, RunEvaluators, checkpoints
 from clip_lightning.checkpoint import read_checkpoint
+from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.results import read_results
 from clip_lightning.task import CLIPTask
 from clip_lightning.tracking import journal
@@ -22,6 +23,7 @@ DRAWING = str(Path(__file__).parents[1] / "conf" / "drawing.yaml")
 
 # Where a kill can strike: the function that is then being called, by name of the place.
 PLACES = {
+    "building": (ImageTextDataModule, "train_loader"),
     "forward": (CLIPTask, "training_step"),
     "update": (CLIPTask, "optimizer_step"),
     "validation": (CLIPTask, "validation_step"),
@@ -31,7 +33,10 @@ PLACES = {
     "writing": (torch, "save"),
     "renaming": (checkpoint, "replace"),
     "linking": (checkpoint.os, "link"),
+    "saved": (checkpoints, "save_rotating"),
 }
+AFTERWARDS = ("saved",)
+"""Places where the kill strikes when the call is over."""
 
 
 def fit(run_dir, *arguments, kill=None, signal_number=signal.SIGKILL, times=1, file_limit=None):
@@ -55,6 +60,7 @@ def fit(run_dir, *arguments, kill=None, signal_number=signal.SIGKILL, times=1, f
     code = 99
     try:
         torch.set_num_threads(1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         if kill:
             strike(*kill, signal_number, times)
         if file_limit:
@@ -76,13 +82,14 @@ def strike(place, number, signal_number, times):
 
     def struck(*args, **kwargs):
         calls[0] += 1
+        answer = original(*args, **kwargs) if place in AFTERWARDS else None
         if calls[0] == number:
             if place == "writing":
                 args[1].write(b"PK\x03\x04 the beginning of a checkpoint")
                 args[1].flush()
             for _ in range(times):
                 os.kill(os.getpid(), signal_number)
-        return original(*args, **kwargs)
+        return answer if place in AFTERWARDS else original(*args, **kwargs)
 
     setattr(owner, name, struck)
 
@@ -93,9 +100,11 @@ def differences(run, other):
     for name in ("last", "best"):
         one, two = (read_checkpoint(folder / "checkpoints" / f"{name}.ckpt") for folder in (run, other))
         parts = ["state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"]
-        found += [f"{name}.ckpt: {part}" for part in parts if not equal(one[part], two[part])]
+        found += [f"{name}.ckpt: {part}" for part in parts if not equal(one.get(part), two.get(part))]
         for callback in ("RandomStates", "EpochAverages"):
-            if not equal(one["callbacks"][callback], two["callbacks"][callback]):
+            # A best checkpoint between two accumulated batches has weights only.
+            states = [checkpoint.get("callbacks", {}).get(callback) for checkpoint in (one, two)]
+            if not equal(*states):
                 found.append(f"{name}.ckpt: {callback}")
     if values(run) != values(other):
         found.append("results")

@@ -9,6 +9,7 @@ from killing import differences, fit
 
 from clip_lightning.__main__ import main
 from clip_lightning.checkpoint import KEY, read_checkpoint
+from clip_lightning.tracking.run_folder import RunFolder
 
 TINY = str(Path(__file__).parents[1] / "conf" / "tiny.yaml")
 
@@ -31,6 +32,7 @@ def half(tmp_path):
 def damage(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
+    path.unlink()  # other names may stand for the same file
     path.write_bytes(data)
 
 
@@ -46,14 +48,14 @@ def test_of_a_damaged_last_checkpoint_the_one_before_is_used_and_that_is_said(wh
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_again_unasked(half, capfd):
-    for name in ("last", "previous"):
+    for name in ("last", "previous", "best"):
         damage(half / "checkpoints" / f"{name}.ckpt")
     capfd.readouterr()
     assert fit(half) == 2
     (message,) = capfd.readouterr().err.splitlines()
     assert "last.ckpt' is damaged" in message
     assert "previous.ckpt' is damaged" in message
-    assert f"delete {half / 'checkpoints'} to begin again" in message
+    assert f"move {half / 'checkpoints'} away to begin again" in message
 
 
 def test_a_checkpoint_of_the_first_format_is_gone_on_from(half, tmp_path, capfd):
@@ -62,7 +64,7 @@ def test_a_checkpoint_of_the_first_format_is_gone_on_from(half, tmp_path, capfd)
     checkpoint[KEY]["format"] = 1
     for name in ("RandomStates", "EpochAverages", "RunEvaluators"):
         del checkpoint["callbacks"][name]
-    for name in ("written", "step", "journal_end"):
+    for name in ("written", "step", "should_stop", "journal_end"):
         del checkpoint["callbacks"]["Checkpoints"][name]
     torch.save(checkpoint, path)
     assert fit(half) == 0
@@ -74,7 +76,7 @@ def test_a_configuration_that_contradicts_the_checkpoint_is_refused_though_the_f
     capfd.readouterr()
     assert fit(half, "--model.optimizer.lr", "0.5", "--data.batch_size", "4") == 2
     (message,) = capfd.readouterr().err.splitlines()
-    assert "differs in data.batch_size, model.optimizer.init_args.lr;" in message
+    assert "differs in data.batch_size (8, now 4), model.optimizer.init_args.lr (0.01, now 0.5);" in message
     assert fit(half, "--checkpoints.every_n_steps", "5", "--data.num_workers", "1") == 0, (
         "these do not enter the result"
     )
@@ -141,4 +143,32 @@ def test_a_full_disk_ends_the_run_with_a_message_and_the_earlier_checkpoint_is_g
     assert "cannot be written: File too large; what was saved before is intact" in error.splitlines()[-1]
     assert read_checkpoint(half / "checkpoints" / "last.ckpt")["global_step"] == before
     assert fit(half) == 0
+    assert differences(whole, half) == []
+
+
+def test_two_trainings_at_once_in_one_folder_are_refused(tmp_path, capfd):
+    with RunFolder.open(tmp_path / "x").claimed():
+        assert fit(tmp_path / "x") == 2
+    (message,) = capfd.readouterr().err.splitlines()
+    assert "another process is training in" in message
+    assert "--run_dir" in message
+
+
+@pytest.mark.parametrize(("run_dir", "words"), [("", "--run_dir is empty"), ("3", None)])
+def test_a_folder_with_an_odd_name(tmp_path, monkeypatch, capsys, run_dir, words):
+    monkeypatch.chdir(tmp_path)
+    code = main(["fit", "--config", TINY, "--run_dir", run_dir, "--trainer.max_epochs", "1"])
+    assert code == (2 if words else 0)
+    assert words is None or words in capsys.readouterr().err
+    assert (tmp_path / "3").exists() is (run_dir == "3")
+
+
+def test_a_checkpoint_that_lacks_what_a_training_needs_is_as_good_as_damaged(whole, half, capfd):
+    path = half / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(path)
+    checkpoint["loops"] = {}
+    path.unlink()
+    torch.save(checkpoint, path)
+    assert fit(half) == 0
+    assert "lacks the state of its optimiser, loops or callbacks; going on from" in capfd.readouterr().err
     assert differences(whole, half) == []

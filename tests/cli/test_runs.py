@@ -19,7 +19,7 @@ GONE = {**describe_process(), "started": 0.0}
 CONFIG = """seed_everything: 5
 trainer: {max_epochs: 2, max_steps: -1}
 model: {image_encoder: {class_path: a.b.MyEncoder, init_args: {width: 16}}}
-data: {train: [{class_path: JsonLines, init_args: {path: x.jsonl}}], batch_size: 32}
+data: {train: [{class_path: Manifest, init_args: {path: x.jsonl}}], batch_size: 32}
 checkpoints: {monitor: val/accuracy}
 """
 
@@ -101,7 +101,7 @@ def test_a_run_is_shown_with_its_parts_files_and_next_commands(root, capsys):
     lines = out.splitlines()
     assert "state         finished at step 1,200" in lines
     assert "image_encoder MyEncoder(width=16)" in lines
-    assert "data          JsonLines(path=x.jsonl)" in lines
+    assert "data          Manifest(path=x.jsonl)" in lines
     assert "budget        max_epochs 2, batch_size 32" in lines
     assert "seed          5" in lines
     assert f"reproduce     python -m clip_lightning reproduce {done}" in lines
@@ -213,3 +213,16 @@ def test_neither_torch_nor_lightning_is_loaded(root):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other_run(tmp_path, capsys):
+    for name, line in {"a": '{"kind": "start", "time": 1}', "b": '{"kind": "metrics", "time": "x"}'}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("{}")
+        (tmp_path / name / "journal.jsonl").write_text(line + "\n")
+    (tmp_path / "b" / "results.json").write_text("[")
+    (tmp_path / "b" / "provenance.json").write_text("{}")
+    assert main(["runs", "list", "--root", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert all(str(tmp_path / name) in out for name in "ab")
+    assert main(["runs", "show", str(tmp_path / "a")]) == 0

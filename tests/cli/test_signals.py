@@ -50,10 +50,34 @@ def test_a_signal_ends_with_a_checkpoint_of_the_same_step_and_nothing_is_lost(
     assert fit(run, kill=(place, call), signal_number=number) == 128 + number
     error = capfd.readouterr().err
     assert "Traceback" not in error
-    assert f"at step {step}; continue from its last checkpoint with: python -m clip_lightning fit" in error
+    assert f"at step {step}; go on from its last checkpoint with: python -m clip_lightning fit" in error
     assert step_of(run) == step
     assert last_status(run) == "KILLED"
     assert fit(run) == 0
+    assert differences(whole, run) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_before_the_first_step_leaves_nothing_behind(tmp_path, capfd, number):
+    run = tmp_path / "run"
+    assert fit(run, kill=("building", 1), signal_number=number) == 128 + number
+    error = capfd.readouterr().err
+    assert "Traceback" not in error
+    assert "interrupted" in error or "begin again with: python -m clip_lightning fit" in error
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_final_measurements_is_made_up_for_by_the_same_command(whole, tmp_path, capfd, number):
+    run = tmp_path / "run"
+    assert fit(run, kill=("evaluation", 7), signal_number=number) == 128 + number
+    error = capfd.readouterr().err
+    assert "Traceback" not in error
+    assert "go on from its last checkpoint with: python -m clip_lightning fit" in error
+    assert last_status(run) == "KILLED"
+    assert not (run / "overview.png").exists()
+    assert fit(run) == 0
+    assert (run / "overview.png").exists()
     assert differences(whole, run) == []
 
 

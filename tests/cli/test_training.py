@@ -150,7 +150,7 @@ MISTAKES = {
     "a package that is not there": (["--trainer.logger", "CometLogger"], ["pip install"]),
     "no duration": (["--trainer.max_epochs", "null"], ["--trainer.max_epochs", "--trainer.max_steps"]),
     "a missing manifest": (
-        ["--data.train", "{class_path: JsonLines, init_args: {path: nowhere.jsonl}}"], ["nowhere.jsonl"],
+        ["--data.train", "{class_path: Manifest, init_args: {path: nowhere.jsonl}}"], ["nowhere.jsonl"],
     ),
     "a template without placeholder": (
         ["--evaluation.val", "[{class_path: ZeroShot, init_args: {templates: [a photo], dataset: ShapeScenesLabels}}]"],

@@ -12,11 +12,12 @@ import psutil
 
 # A trainer that imports no torch: it logs a point at each step, until there are enough, or a file "stop" is found.
 TRAINER = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 from clip_lightning.tracking.journal import Journal
 from clip_lightning.tracking.sidecar_handle import SidecarHandle
 from clip_lightning.tracking.training_process import describe_process
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 run_dir, uri, patience, steps, pause = pathlib.Path(sys.argv[1]), sys.argv[2], *map(float, sys.argv[3:])
 run_dir.mkdir(exist_ok=True)
 journal = Journal(run_dir / "journal.jsonl")

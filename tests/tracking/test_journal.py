@@ -75,7 +75,7 @@ def test_a_damaged_line_is_shown_as_such_and_hides_no_other(journal):
     assert [r.kind for r in read(journal.path)] == ["metrics", "damaged", "damaged", "damaged", "metrics"]
 
 
-def test_a_full_disk_leaves_no_part_of_a_record(journal, monkeypatch):
+def test_a_full_disk_leaves_no_part_of_a_record_and_loses_none(journal, monkeypatch):
     journal.log_metrics({"loss": 1.0}, step=0)
     write = os.write
     monkeypatch.setattr(journal_module.os, "write", lambda file, line: write(file, line[:7]))
@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_no_part_of_a_record(journal, monkeypatch):
         journal.log_metrics({"loss": 2.0}, step=1)
     monkeypatch.undo()
     journal.log_metrics({"loss": 3.0}, step=2)
-    assert metrics(journal.path)["loss"].step == [0, 2]
+    assert metrics(journal.path)["loss"].step == [0, 1, 2], "what was refused is written first"
 
 
 def test_artifacts_inside_the_run_folder_are_noted_so_that_it_can_be_moved(journal, tmp_path):
@@ -121,3 +121,23 @@ def test_the_light_modules_import_neither_torch_nor_lightning_nor_mlflow():
     program = "import sys\n" + "".join(f"import clip_lightning.tracking.{name}\n" for name in modules)
     program += "print([name for name in ('torch', 'lightning', 'mlflow', 'pandas') if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"kind": "metrics", "time": 1, "values": {"a": 1}}',
+        '{"kind": "metrics", "time": 1, "step": 2, "values": {"a": "zz"}}',
+        '{"kind": "metrics", "time": "x", "step": 2, "values": {"a": 1}}',
+        '{"kind": "start", "time": 1, "experiment": "e", "tracking_uri": "u", "process": {}}',
+        '{"kind": "what", "time": 1}',
+        "[1]",
+    ],
+)
+def test_a_line_that_is_no_whole_record_is_damaged_and_hides_no_other(journal, line):
+    journal.log_metrics({"loss": 1.0}, step=0)
+    with journal.path.open("a") as file:
+        file.write(line + "\n")
+    journal.log_metrics({"loss": 2.0}, step=1)
+    assert "damaged" in [record.kind for record in read(journal.path)]
+    assert metrics(journal.path)["loss"].step == [0, 1]

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -40,3 +42,16 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match="cannot be written"):
         RunFolder.open(tmp_path)
+
+
+def test_a_folder_belongs_to_one_training_at_a_time(tmp_path):
+    folder = RunFolder.open(tmp_path)
+    program = (
+        "import sys, pathlib; from clip_lightning.tracking.run_folder import RunFolder\n"
+        "with RunFolder(pathlib.Path(sys.argv[1])).claimed(): pass"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with folder.claimed():
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "another process is training in" in second.stderr
+    assert subprocess.run(command, check=False).returncode == 0, "it is free again"

@@ -76,7 +76,7 @@ def test_a_torn_line_and_an_empty_journal_are_no_records(tmp_path):
     assert last_record(path, "metrics") is None
     path.write_text('{"kind": "metrics", "step": 1, "ti')
     assert last_record(path, "metrics") is None
-    path.write_text('{"kind": "metrics", "step": 1, "time": 0}\n{"kind": "metrics", "step": 2, "ti')
+    path.write_text('{"kind": "metrics", "time": 0, "step": 1, "values": {}}\n{"kind": "metrics", "step": 2, "ti')
     assert last_record(path, "metrics").content["step"] == 1
 
 

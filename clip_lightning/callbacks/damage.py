@@ -1,0 +1,59 @@
+"""Says at the end of a run which samples could not be used."""
+
+import sys
+from collections import Counter
+from typing import Any
+
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from tqdm import tqdm
+
+_KEY = "damaged_samples"
+
+
+class Damage(Callback):
+    """Counts damaged samples by source and reason, over all processes and all parts of a continued run.
+
+    At the end of training they are logged as ``data/damaged/<train or val>/<source>: <reason>`` and told of once: in
+    training each time that one was replaced, in validation how many are left out. Evaluators count their own.
+    """
+
+    def __init__(self) -> None:
+        self._before: Counter[str] = Counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs and tells."""
+        replaced = self._replaced(trainer)
+        left_out = _over_processes(_damaged(trainer.val_dataloaders))
+        if not trainer.is_global_zero:
+            return
+        for stage, counts, fate in (("train", replaced, "replaced"), ("val", left_out, "left out")):
+            for reason, number in sorted(counts.items()):
+                for logger in trainer.loggers:
+                    logger.log_metrics({f"data/damaged/{stage}/{reason}": number}, step=trainer.global_step)
+                tqdm.write(f"damaged     {stage}: {fate} {number:,} times, {reason}", file=sys.stderr)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Saves what was replaced so far; all processes call it."""
+        checkpoint[_KEY] = dict(self._replaced(trainer))
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Goes on with the counts of the checkpoint."""
+        self._before = Counter(checkpoint.get(_KEY, {}))
+
+    def _replaced(self, trainer: Trainer) -> Counter[str]:
+        return self._before + _over_processes(_damaged(trainer.train_dataloader))
+
+
+def _damaged(loader: Any) -> Counter[str]:
+    """What a loader of ours has counted; nothing of any other."""
+    return Counter(getattr(loader, "damaged", {}))
+
+
+def _over_processes(counts: Counter[str]) -> Counter[str]:
+    """The sum over all processes, on each of them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return counts
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, counts)
+    return sum(gathered, Counter())
