@@ -11,6 +11,7 @@ VERBS = {
     "validate": ("stored_run.validate", "give the figures of a run's checkpoint on its validation sets again"),
     "test": ("stored_run.test", "give the figures of a run's checkpoint on its test sets"),
     "reproduce": ("reproduce.main", "do a run again, and say what is equal and what is not"),
+    "data": ("data.main", "show what a model will really see of its data"),
     "runs": ("runs.main", "list the runs that there are, show one, remove what is no longer needed"),
     "sync": ("sync.main", "deliver what a run has recorded and the tracking server has not"),
 }

@@ -5,9 +5,10 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 from clip_lightning.batch import Batch
-from clip_lightning.data import CenterCrop, EvaluationPairLoader, PairLoader, RandomSquareCrop, Source
+from clip_lightning.data import Augmented, CenterCrop, EvaluationPairLoader, PairLoader, RandomSquareCrop, Source
 from clip_lightning.task import CLIPTask
 
 
@@ -25,8 +26,10 @@ class ImageTextDataModule(LightningDataModule):
         weights: Share of each training source; in proportion to their sizes by default.
         crop_scale: Side of the random square crop, as a fraction of the image's shorter side: smallest and largest.
             The paper crops a square of the full side, (1, 1).
+        augmentations: What is done to the cropped and resized square in training, in this order: transforms of
+            ``torchvision.transforms.v2`` that keep its size and type, such as ``ColorJitter`` or ``RandAugment``.
         num_workers: Processes that decode images; 0 decodes in the training process.
-        seed: Seed of the order, the crops and the choice among captions.
+        seed: Seed of the order, the crops, the augmentations and the choice among captions.
 
     Raises:
         ValueError: If the batch does not divide over the processes, or is larger than the data.
@@ -41,6 +44,7 @@ class ImageTextDataModule(LightningDataModule):
         samples_per_epoch: int | None = None,
         weights: list[float] | None = None,
         crop_scale: tuple[float, float] = (1.0, 1.0),
+        augmentations: list[v2.Transform] = [],  # noqa: B006  (not changed; a union would hide its members' messages)
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -54,6 +58,7 @@ class ImageTextDataModule(LightningDataModule):
         self.samples_per_epoch = samples_per_epoch
         self.weights = weights
         self.crop_scale = crop_scale
+        self.augmentations = augmentations
         self.num_workers = num_workers
         self.seed = seed
         self._train_loader: PairLoader | None = None
@@ -107,13 +112,15 @@ class ImageTextDataModule(LightningDataModule):
             The loader of this process.
 
         Raises:
-            ValueError: If the batch does not divide over the processes, or is larger than the data.
+            ValueError: If the batch does not divide over the processes or is larger than the data, or an augmentation
+                cannot be used.
         """
         pixels = task.model.pixels
+        crop = RandomSquareCrop(pixels.size, self.crop_scale, pixels.interpolation)
         return PairLoader(
             self.train,
             tokenizer=task.tokenizer,
-            transform=RandomSquareCrop(pixels.size, self.crop_scale, pixels.interpolation),
+            transform=Augmented(crop, self.augmentations) if self.augmentations else crop,
             batch_size=self._per_process(world_size),
             weights=self.weights,
             samples_per_epoch=self.samples_per_epoch,

@@ -29,8 +29,8 @@ MAY_IMPORT = {
     "tracking": {"results"},
     "reports": {"results", "stats"},
     "callbacks": {"checkpoint", "data", "evaluation", "inference", "reports", "results", "tracking"},
-    "cli": {"callbacks", "checkpoint", "data", "datamodules", "evaluation", "models", "objectives", "optim", "results",
-            "task", "text", "tracking"},
+    "cli": {"callbacks", "checkpoint", "data", "datamodules", "evaluation", "models", "objectives", "optim",
+            "reports", "results", "task", "text", "tracking"},
 }  # fmt: skip
 
 THIRD_PARTY_NEVER = {

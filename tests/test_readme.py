@@ -55,6 +55,8 @@ def test_the_commands_run(small_run, tmp_path, monkeypatch, capsys):
             arguments += ["--model.tokenizer.corpus.size", "64", "--data.train.size", "256"]
         if arguments[0] == "reproduce":
             arguments += ["--run_dir", str(tmp_path / str(number))]
+        if arguments[0] == "data":
+            arguments += ["--output", str(tmp_path / "sheet.png")]
         assert main(arguments) == 0, command
     assert "test/zero_shot" in capsys.readouterr().out
 

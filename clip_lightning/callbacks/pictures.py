@@ -69,7 +69,9 @@ class Pictures(Callback):
         same = [data for part, data in scored if part.dataset.class_names == names]
         target = np.concatenate([data.features.target for data in same])
         preds = np.concatenate([data.scores.argmax(axis=1) for data in same])
-        return target, preds, [alternatives[0] for alternatives in names]
+        # An accepted class counts as the image's own, as it does in the results.
+        accepted = np.concatenate([data.right for data in same])[np.arange(len(preds)), preds]
+        return target, np.where(accepted, target, preds), [alternatives[0] for alternatives in names]
 
 
 def read_history(run_dir: Path, names: list[str]) -> dict[str, tuple[list[int], list[float]]]:

@@ -61,6 +61,7 @@ class EvaluationPairLoader:
         self._num_workers = num_workers
         self._reader = FixedReader(sources, transform, tokenizer)
         self.damaged: Counter[str] = Counter()
+        self._has_warned = False
 
     def __len__(self) -> int:
         """Batches of each process."""
@@ -73,7 +74,8 @@ class EvaluationPairLoader:
         for number, (batch, damaged) in enumerate(fetch(self._reader, self._places(), self._num_workers), start=1):
             self.damaged.update(damaged)
             # Before the last batch: a loop that knows the length never asks for what comes after it.
-            if number == len(self) and self.damaged:
+            if number == len(self) and self.damaged and not self._has_warned:
+                self._has_warned = True
                 warnings.warn(f"{self.damaged.total()} damaged samples are missing: {dict(self.damaged)}", stacklevel=2)
             yield batch
 

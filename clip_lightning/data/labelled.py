@@ -1,7 +1,7 @@
 """The contract of a labelled data set for evaluation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,6 +29,13 @@ class LabelledDataset(HasSpec, ABC):
     @abstractmethod
     def target(self, index: int) -> int | np.ndarray:
         """Label of a sample: an int in [0, number of classes), or a 0/1 array over the classes (multi-label)."""
+
+    def accepted(self, index: int) -> Sequence[int]:
+        """Labels that count as right for a sample of one label, its own among them.
+
+        That is its own alone, unless a picture goes under several names, as some emoji do.
+        """
+        return (int(self.target(index)),)
 
     def groups(self, index: int) -> Mapping[str, str]:
         """Attributes of a sample by which results can be broken down."""

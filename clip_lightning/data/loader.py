@@ -77,7 +77,7 @@ class PairLoader:
         }
         self._epoch = self._samples = self._batches = 0
         self.damaged: Counter[str] = Counter()
-        self._warned = 0
+        self._has_warned = False
 
     def _check_batch_size(self, num_samples: int) -> None:
         if self._batch_size < 1:
@@ -150,6 +150,7 @@ class PairLoader:
             yield self._order.slice(epoch, start + offset, start + offset + self._batch_size)
 
     def _warn_of_damage(self) -> None:
-        if (total := self.damaged.total()) > self._warned:
-            self._warned = total
-            warnings.warn(f"{total} damaged samples were replaced so far: {dict(self.damaged)}", stacklevel=3)
+        """Tells once, at the end of the first epoch that met any; ``damaged`` has the counts at any time."""
+        if self.damaged and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(f"{self.damaged.total()} damaged samples were replaced: {dict(self.damaged)}", stacklevel=3)

@@ -1,85 +1,45 @@
-"""Image-text pairs that a JSON-lines manifest lists."""
+"""Image-text pairs that a manifest lists."""
 
 import array
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clip_lightning.data.base import Damaged, RawSample, Source
-
-Row = dict[str, Any]
-
-
-class Line(NamedTuple):
-    """A row of a manifest and where it stands.
-
-    Args:
-        place: Path and line number, for messages.
-        start: Byte at which the line begins.
-        row: What it says.
-    """
-
-    place: str
-    start: int
-    row: Row
+from clip_lightning.data.conditions import cell, select
+from clip_lightning.data.tables import Row, Table, open_table
 
 
-def scan(path: str | Path, where: Mapping[str, Any] | None = None) -> Iterator[Line]:
-    """Reads a manifest from beginning to end, one JSON object a line; blank lines are skipped.
+class Rows:
+    """Random access to some rows of a table, at 8 bytes a row.
 
     Args:
-        path: The manifest.
-        where: Columns and the value that a row must have in each to be taken.
-
-    Raises:
-        ValueError: If the file is missing, a line is no JSON object or lacks a column of ``where``, or no row is taken.
+        table: The rows.
+        keys: Which of them, as ``Table.scan`` gave them.
     """
-    where = where or {}
-    seen: dict[str, set[str]] = {column: set() for column in where}
-    taken = False
-    try:
-        with Path(path).open("rb") as file:
-            start = 0
-            for number, line in enumerate(file, start=1):
-                if not line.isspace():
-                    place = f"{path}:{number}"
-                    row = _parsed(line, place)
-                    for column, values in seen.items():
-                        values.add(repr(cell(row, column, place)))
-                    if all(row[column] == value for column, value in where.items()):
-                        taken = True
-                        yield Line(place, start, row)
-                start += len(line)
-    except OSError as error:
-        raise ValueError(f"cannot read the manifest {path}: {error.strerror}") from None
-    if not taken:
-        there = "; ".join(f"{column} is one of {sorted(values)[:10]}" for column, values in seen.items() if values)
-        raise ValueError(f"{path} has no rows" + (f" where {dict(where)}; there, {there}" if there else ""))
 
+    def __init__(self, table: Table, keys: "array.array[int]") -> None:
+        self._table = table
+        self._keys: NDArray[np.int64] = np.array(keys, dtype=np.int64)
 
-def _parsed(line: bytes, place: str) -> Row:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{place} is not valid JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"{place} is a {type(row).__name__}; each line must be a JSON object")
-    return row
+    def __len__(self) -> int:
+        return len(self._keys)
 
+    def __getitem__(self, index: int) -> Row:
+        [row] = self._table.rows([self._keys[index]])
+        return row
 
-def cell(row: Row, column: str, place: str) -> Any:
-    """The value of a column.
+    def __iter__(self) -> Iterator[Row]:
+        return self._table.rows(self._keys)
 
-    Raises:
-        ValueError: If the row has no such column, with the columns it has.
-    """
-    if column not in row:
-        raise ValueError(f"{place} has no column {column!r}; its columns are {sorted(row)}")
-    return row[column]
+    def place(self, index: int) -> str:
+        """Path and line of a row."""
+        return self._table.place(int(self._keys[index]))
 
 
 def image_name(row: Row, column: str, place: str) -> str:
@@ -92,34 +52,6 @@ def image_name(row: Row, column: str, place: str) -> str:
     if not isinstance(name, str) or not name:
         raise ValueError(f"{place}: {column} is {name!r}; it must be the path of an image")
     return name
-
-
-class Rows:
-    """Random access to rows of a manifest, at 8 bytes a row.
-
-    Args:
-        path: The manifest.
-        starts: Byte at which each row's line begins.
-    """
-
-    def __init__(self, path: Path, starts: Sequence[int]) -> None:
-        self._path = path
-        self._starts = np.asarray(starts, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def __getitem__(self, index: int) -> Row:
-        with self._path.open("rb") as file:
-            file.seek(int(self._starts[index]))
-            row: Row = json.loads(file.readline())
-        return row
-
-    def __iter__(self) -> Iterator[Row]:
-        with self._path.open("rb") as file:
-            for start in self._starts:
-                file.seek(int(start))
-                yield json.loads(file.readline())
 
 
 def read_image(path: Path) -> bytes:
@@ -144,20 +76,23 @@ def fingerprint_of(path: Path, settings: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-class JsonLines(Source):
-    """Image-text pairs of a JSON-lines manifest, one object a line.
+class Manifest(Source):
+    """Image-text pairs of a manifest: JSON lines, CSV, TSV or Parquet, by the suffix of its name.
 
     Args:
-        path: The manifest, UTF-8.
+        path: The manifest (.jsonl, .ndjson, .csv, .tsv or .parquet), text in UTF-8.
         image_column: Column with the path of the image.
-        caption_column: Column, or columns, with a caption or a list of captions.
+        caption_column: Column, or columns, with a caption or a list of captions. In some of them a row may have none,
+            with an empty list, a blank or a null.
         root: Folder that image paths are relative to; by default the manifest's.
-        where: Columns and the value that a row must have in each to be taken, such as ``{split: train}``.
+        where: Columns and what a row must have in each to be taken: a value, a list of values of which it must have
+            one, or ``{not: ...}`` of either, such as ``{split: [train, val], group: {not: Flags}}``.
+        columns: Names of the columns of a CSV or TSV file without a header row.
         name: Short name for logs; by default the name of the manifest's folder.
 
     Raises:
-        ValueError: If the manifest is missing, a line is no JSON object or lacks a column, a caption is empty, or no
-            row is taken, with the path and line.
+        ValueError: If the manifest is missing or of another kind, a line is not well formed or lacks a column, a row
+            has no caption, or no row is taken, with the path and line.
     """
 
     def __init__(
@@ -167,6 +102,7 @@ class JsonLines(Source):
         caption_column: str | list[str] = "caption",
         root: str | Path | None = None,
         where: dict[str, Any] | None = None,
+        columns: list[str] | None = None,
         name: str | None = None,
     ) -> None:
         self._path = Path(path)
@@ -175,20 +111,20 @@ class JsonLines(Source):
         self._caption_columns = [caption_column] if isinstance(caption_column, str) else list(caption_column)
         if not self._caption_columns:
             raise ValueError("caption_column is an empty list; name one column at least")
-        self._where = where
-        starts = array.array("q")
-        for line in scan(self._path, where):
-            image_name(line.row, image_column, line.place)
-            self._captions(line.row, line.place)
-            starts.append(line.start)
-        self._rows = Rows(self._path, starts)
+        self._settings = {"image": image_column, "caption": self._caption_columns, "where": where, "columns": columns}
+        table = open_table(self._path, [image_column, *self._caption_columns, *(where or {})], columns)
+        keys = array.array("q")
+        for place, key, row in select(table, where):
+            image_name(row, image_column, place)
+            self._captions(row, place)
+            keys.append(key)
+        self._rows = Rows(table, keys)
         self.name = name or self._path.resolve().parent.name
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the manifest and of the columns and rows that are read; images are not opened."""
-        columns = {"image": self._image_column, "caption": self._caption_columns}
-        return fingerprint_of(self._path, {**columns, "where": self._where})
+        return fingerprint_of(self._path, self._settings)
 
     @property
     def block_sizes(self) -> Sequence[int]:
@@ -210,15 +146,30 @@ class JsonLines(Source):
         for index, row in enumerate(self._rows):
             yield from self._captions(row, f"{self._path} row {index}")
 
+    def place(self, index: int) -> str:
+        """Path and line of a sample, for messages."""
+        return self._rows.place(index)
+
     def _captions(self, row: Row, place: str) -> tuple[str, ...]:
         found: list[str] = []
         for column in self._caption_columns:
             value = cell(row, column, place)
-            texts = value if isinstance(value, list) else [value]
-            if not texts:
-                raise ValueError(f"{place}: {column} is an empty list; remove the row or give a caption")
-            for text in texts:
-                if not isinstance(text, str) or not text.strip():
-                    raise ValueError(f"{place}: {column} holds {text!r}; it must be a caption or a list of captions")
-            found.extend(texts)
+            if isinstance(value, list):
+                found.extend(_caption(text, column, place) for text in value)
+            elif value is not None and value != "" and not (isinstance(value, str) and value.isspace()):
+                found.append(_caption(value, column, place))
+        if not found:
+            there = ", ".join(f"{column} is {row[column]!r}" for column in self._caption_columns)
+            raise ValueError(f"{place} has no caption: {there}; give one or leave the row out")
         return tuple(found)
+
+
+def _caption(text: Any, column: str, place: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{place}: {column} holds {text!r}; it must be a caption or a list of captions")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{place}: {column} holds half a surrogate pair, {text!r}; mend the text") from None
+    return text

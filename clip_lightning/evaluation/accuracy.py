@@ -5,27 +5,37 @@ equal, is rated by the order of the classes.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray as NDArray
 
 
 def top_k_credit(
-    scores: Float[NDArray, "samples classes"], target: Int[NDArray, "samples"], k: int
+    scores: Float[NDArray, "samples classes"],
+    right: Int[NDArray, "samples"] | Bool[NDArray, "samples classes"],
+    k: int,
 ) -> Float[NDArray, "samples"]:
-    """Probability that the right class is among the k best when equal scores are ordered at random.
+    """Probability that a right class is among the k best when equal scores are ordered at random.
 
-    Without ties that is 1 or 0; where all scores are equal it is chance, k / classes.
+    Without ties that is 1 or 0; where all scores are equal it is chance, k / classes for one right class.
 
     Args:
         scores: Larger is likelier. A row with a NaN ranks nothing, and gets 0.
-        target: Right class of each row.
+        right: The right class of each row, or for each class whether it counts as right; one of each row at least.
         k: Number of guesses, 1 to the number of classes.
     """
-    own = np.take_along_axis(scores, target[:, None], axis=1)
-    better = (scores > own).sum(axis=1)
-    equal = (scores == own).sum(axis=1)
-    credit = np.clip((k - better) / np.maximum(equal, 1), 0.0, 1.0)
-    return np.where(np.isnan(scores).any(axis=1), 0.0, credit)
+    if right.ndim == 1:
+        right = np.arange(scores.shape[1]) == right[:, None]
+    # Only the best of the right classes decide, and those that are equal to them.
+    own = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
+    tied = scores == own
+    equal, equal_right = tied.sum(axis=1), (tied & right).sum(axis=1)
+    guesses = np.clip(k - (scores > own).sum(axis=1), 0, equal)
+    # The guesses among equals are drawn without putting back; all are wrong if each right one misses them in turn.
+    wrong = np.ones(len(scores))
+    for place in range(equal_right.max(initial=0)):
+        missed = np.clip(equal - guesses - place, 0, None) / np.maximum(equal - place, 1)
+        wrong *= np.where(place < equal_right, missed, 1.0)
+    return np.where(np.isnan(scores).any(axis=1), 0.0, 1.0 - wrong)
 
 
 def mean_per_class(values: Float[NDArray, "samples"], target: Int[NDArray, "samples"]) -> float:

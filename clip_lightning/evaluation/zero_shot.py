@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Float, Int
+import numpy as np
+from jaxtyping import Bool, Float
 from numpy import ndarray as NDArray
 
 from clip_lightning.data.features import Features
@@ -19,16 +20,19 @@ class Scored(NamedTuple):
     Args:
         features: The evaluated images, of which the labels and the missing are used.
         scores: Log-scores of the classes for each of them.
+        right: Whether each class counts as right for each of them.
     """
 
     features: Features
     scores: Float[NDArray, "images classes"]
+    right: Bool[NDArray, "images classes"]
 
 
 class ZeroShot(Evaluator):
     """Accuracy, top-5 accuracy (of more than five classes) and mean per class of zero-shot classification.
 
-    Equal scores share the hit, so a model that tells nothing apart gets chance level; a NaN is never right.
+    Equal scores share the hit, so a model that tells nothing apart gets chance level; a NaN is never right. Where the
+    data set accepts several classes for an image, any of them is a hit, and the results' protocol says so.
 
     Args:
         dataset: Images, one label each, and the names of the labels.
@@ -60,19 +64,33 @@ class ZeroShot(Evaluator):
         features = context.images(self.dataset)
         # Here, where all processes see it, and not in compute: the others would wait for the one that fails.
         self._check_labels(features.target)
+        right = self._right(features)
         scores = context.class_scores(self.dataset, self.templates)
         assert scores.shape == (len(features.target), len(self.dataset.class_names)), scores.shape
-        return Scored(features, scores)
+        return Scored(features, scores, right)
 
     def compute(self, collected: Scored) -> list[Result]:
         """The accuracies, each with a 95 % interval."""
-        scores, target = collected.scores, collected.features.target
-        missing = len(collected.features.missing)
-        credit = top_k_credit(scores, target, k=1)
-        results = [self._proportion("accuracy", credit, missing)]
+        scores = collected.scores
+        credit = top_k_credit(scores, collected.right, k=1)
+        results = [self._proportion("accuracy", credit, collected)]
         if scores.shape[1] > 5:
-            results.append(self._proportion("top_5_accuracy", top_k_credit(scores, target, k=5), missing))
-        return [*results, self._mean_per_class(credit, target, missing)]
+            top_5 = top_k_credit(scores, collected.right, k=5)
+            results.append(self._proportion("top_5_accuracy", top_5, collected))
+        return [*results, self._mean_per_class(credit, collected)]
+
+    def _right(self, features: Features) -> Bool[NDArray, "images classes"]:
+        """Whether each class is accepted for each image."""
+        right = np.zeros((len(features.target), len(self.dataset.class_names)), dtype=bool)
+        for row, (index, target) in enumerate(zip(features.index.tolist(), features.target.tolist(), strict=True)):
+            accepted = list(self.dataset.accepted(index))
+            if target not in accepted or not all(0 <= label < right.shape[1] for label in accepted):
+                raise ValueError(
+                    f"{self.dataset.name!r} accepts the labels {accepted} for sample {index} of label {target}; they "
+                    f"must be among 0 to {right.shape[1] - 1}, its own label with them"
+                )
+            right[row, accepted] = True
+        return right
 
     def _check_labels(self, target: NDArray) -> None:
         """Refuses labels that the class names cannot stand for."""
@@ -86,16 +104,15 @@ class ZeroShot(Evaluator):
                 f"0 to {len(names) - 1}; give one name a label, in the order of the labels"
             )
 
-    def _proportion(self, metric: str, items: Float[NDArray, "samples"], missing: int) -> Result:
+    def _proportion(self, metric: str, items: Float[NDArray, "samples"], collected: Scored) -> Result:
         interval = wilson_interval(float(items.sum()), len(items))
-        return self._result(metric, float(items.mean()), interval, "wilson", items, missing)
+        return self._result(metric, float(items.mean()), interval, "wilson", items, collected)
 
-    def _mean_per_class(
-        self, items: Float[NDArray, "samples"], target: Int[NDArray, "samples"], missing: int
-    ) -> Result:
+    def _mean_per_class(self, items: Float[NDArray, "samples"], collected: Scored) -> Result:
+        target = collected.features.target
         value, interval = mean_per_class(items, target), bootstrap_mean_per_class(items, target)
         method = "stratified bootstrap" if interval else "none: too few different samples to resample"
-        return self._result("mean_per_class_accuracy", value, interval, method, items, missing)
+        return self._result("mean_per_class_accuracy", value, interval, method, items, collected)
 
     def _result(
         self,
@@ -104,7 +121,7 @@ class ZeroShot(Evaluator):
         interval: tuple[float, float] | None,
         method: str,
         items: Float[NDArray, "samples"],
-        missing: int,
+        collected: Scored,
     ) -> Result:
         protocol = {
             "split": self.dataset.split,
@@ -112,5 +129,7 @@ class ZeroShot(Evaluator):
             "templates": self.templates,
             "ties": "shared",
         }
-        name = f"{self.prefix}/{metric}"
+        if several := int((collected.right.sum(axis=1) > 1).sum()):
+            protocol["right"] = f"any accepted class; {several} of {len(items)} samples have more than one"
+        name, missing = f"{self.prefix}/{metric}", len(collected.features.missing)
         return Result(name, value, interval, method, len(items), missing, metric, protocol, self.dataset.name, items)

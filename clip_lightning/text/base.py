@@ -1,7 +1,7 @@
 """The contract of a tokeniser."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from jaxtyping import Int
 from torch import Tensor
@@ -34,6 +34,14 @@ class Tokenizer(HasSpec, ABC):
     vocab_size: int
     pad_id: int
     eos_id: int
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        """The text that token ids stand for, to be looked at; None where a tokeniser cannot tell.
+
+        Args:
+            ids: Ids of the text alone, without start, end and padding.
+        """
+        return None
 
     @abstractmethod
     def __call__(self, texts: list[str]) -> Int[Tensor, "batch context_length"]:

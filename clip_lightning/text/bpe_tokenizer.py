@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tokenizers
 from jaxtyping import Int
@@ -66,6 +66,10 @@ class BPETokenizer(Tokenizer):
         check_is_list(texts)
         ids = [self._encode(clean(text)) for text in texts]
         return token_rows(ids, self.context_length, self.sos_id, self.eos_id)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that token ids stand for: cleaned, and what of it fitted the context."""
+        return self._encode.decode(ids)
 
 
 def _bpe(merges: list[str]) -> tokenizers.Tokenizer:

@@ -30,6 +30,17 @@ def vocabulary(alphabet: Sequence[str], merges: Sequence[tuple[str, str]]) -> di
     return ids
 
 
+def _bytes_of_symbols() -> dict[str, int]:
+    """The byte that each character of ``byte_symbols`` stands for."""
+    visible = [ord(symbol) for symbol in byte_symbols() if ord(symbol) < 256]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return dict(zip(byte_symbols(), visible + hidden, strict=True))
+
+
+_BYTE_OF = _bytes_of_symbols()
+_SPACE = next(symbol for symbol, byte in _BYTE_OF.items() if byte == ord(" "))
+
+
 class WordEncoder:
     """Token ids of cleaned text, word by word; words come back, so most cost a look-up.
 
@@ -52,6 +63,11 @@ class WordEncoder:
                 known = self._known[word] = self.bpe.encode(word).ids
             ids += known
         return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; half a character at the end becomes U+FFFD."""
+        tokens = "".join(self.bpe.id_to_token(number) or "" for number in ids).replace(END_OF_WORD, _SPACE)
+        return bytes(_BYTE_OF[symbol] for symbol in tokens).decode("utf-8", errors="replace").strip()
 
 
 def check_is_list(texts: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import tokenizers
@@ -74,3 +75,7 @@ class CLIPTokenizer(Tokenizer):
         check_is_list(texts)
         encode = _clip_bpe()
         return token_rows([encode(clean(text)) for text in texts], self.context_length, self.sos_id, self.eos_id)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that token ids stand for: cleaned, its words apart, and what of it fitted the context."""
+        return _clip_bpe().decode(ids)

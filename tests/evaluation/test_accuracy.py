@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, top_k_accuracy_score
@@ -55,3 +57,30 @@ def test_nan_is_never_right(row):
 def test_infinite_scores_rank_like_any_others():
     scores = np.array([[-np.inf, 0.0, np.inf], [-np.inf, -np.inf, -np.inf]])
     np.testing.assert_allclose(top_k_credit(scores, np.array([2, 0]), 1), [1.0, 1 / 3])
+
+
+def brute_force(scores, right, k):
+    """Share of all orders of the classes in which a right one is among the k best, equal scores in that order."""
+    orders = list(itertools.permutations(range(len(scores))))
+    hits = [any(right[label] for label in sorted(order, key=lambda label: -scores[label])[:k]) for order in orders]
+    return np.mean(hits)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_sets_of_right_classes_and_ties_agree_with_all_orders(k):
+    rng = np.random.default_rng(k)
+    scores = rng.integers(0, 3, (40, 5)).astype(float)
+    right = rng.random((40, 5)) < 0.4
+    right[np.arange(40), rng.integers(0, 5, 40)] = True
+    assert {1, 2, 3} <= set(right.sum(axis=1).tolist())
+    expected = [brute_force(*row, k) for row in zip(scores, right, strict=True)]
+    np.testing.assert_allclose(top_k_credit(scores, right, k), expected, atol=1e-12)
+
+
+def test_a_single_right_class_is_a_set_of_one(scored):
+    scores, target = scored
+    rounded = scores.round()
+    for k in (1, 4):
+        np.testing.assert_array_equal(
+            top_k_credit(rounded, target, k), top_k_credit(rounded, np.eye(8, dtype=bool)[target], k)
+        )

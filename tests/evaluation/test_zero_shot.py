@@ -8,14 +8,18 @@ from clip_lightning.evaluation.zero_shot import ZeroShot
 
 
 class Labels(LabelledDataset):
-    """Labels without images."""
+    """Labels without images; samples in ``further`` go under further labels too."""
 
-    def __init__(self, classes=8, names=None):
+    def __init__(self, classes=8, names=None, target=(), further=()):
         self.name, self.split, self.templates = "toy", "test", ["a photo of a {}.", "a {}"]
         self.class_names = names or [[f"thing {label}"] for label in range(classes)]
+        self._target, self._further = target, dict(further)
 
     def target(self, index):
-        raise NotImplementedError
+        return self._target[index]
+
+    def accepted(self, index):
+        return (*super().accepted(index), *self._further.get(index, ()))
 
 
 class Fixed:
@@ -36,8 +40,8 @@ class Fixed:
         return self.scores
 
 
-def evaluate(scores, target, classes=8, **changes):
-    evaluator = ZeroShot(Labels(classes))
+def evaluate(scores, target, classes=8, further=(), **changes):
+    evaluator = ZeroShot(Labels(classes, target=target, further=further))
     results = evaluator.compute(evaluator.collect(Fixed(scores, target, **changes)))
     return {result.metric: result for result in results}
 
@@ -122,7 +126,7 @@ def test_a_class_with_one_sample_leaves_the_mean_without_interval():
 
 
 def test_own_templates_replace_those_of_the_data_set():
-    evaluator, context = ZeroShot(Labels(2), ["{}"], name="bare"), Fixed(np.eye(2), [0, 1])
+    evaluator, context = ZeroShot(Labels(2, target=[0, 1]), ["{}"], name="bare"), Fixed(np.eye(2), [0, 1])
     result = evaluator.compute(evaluator.collect(context))[0]
     assert context.templates == ["{}"]
     assert result.protocol["templates"] == ["{}"]
@@ -149,3 +153,31 @@ def test_a_label_without_a_name_is_refused_with_the_names(label):
 def test_several_labels_a_sample_are_refused():
     with pytest.raises(ValueError, match="several labels"):
         evaluate(np.eye(3), np.eye(3, dtype=int), classes=3)
+
+
+def test_any_accepted_class_is_right_and_the_protocol_says_so():
+    target = np.array([0, 1, 2, 3] * 2)
+    scores = np.eye(8)[[0, 5, 6, 7] * 2]
+    plain, lenient = evaluate(scores, target), evaluate(scores, target, further={1: [5, 4], 6: [6], 7: [0]})
+    assert plain["accuracy"].items.tolist() == [1, 0, 0, 0, 1, 0, 0, 0]
+    assert lenient["accuracy"].items.tolist() == [1, 1, 0, 0, 1, 0, 1, 0]
+    assert lenient["mean_per_class_accuracy"].value == pytest.approx((1 + 0.5 + 0.5 + 0) / 4)
+    assert "right" not in plain["accuracy"].protocol
+    for result in lenient.values():
+        assert result.protocol["right"] == "any accepted class; 3 of 8 samples have more than one"
+
+
+@pytest.mark.parametrize("further", [{1: [8]}, {1: [-1]}])
+def test_an_accepted_label_without_a_name_is_refused(further):
+    with pytest.raises(ValueError, match="for sample 1 of label 1; they must be among 0 to 7"):
+        evaluate(np.eye(8), np.arange(8), further=further)
+
+
+def test_a_sample_accepts_its_own_label():
+    class Wrong(Labels):
+        def accepted(self, index):
+            return [3]
+
+    evaluator = ZeroShot(Wrong(target=np.arange(8)))
+    with pytest.raises(ValueError, match=r"accepts the labels \[3\] for sample 0 of label 0"):
+        evaluator.collect(Fixed(np.eye(8), np.arange(8)))
