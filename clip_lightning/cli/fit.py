@@ -156,13 +156,13 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     # The last epoch need not be the best one: what is reported is the checkpoint that is kept.
     best = folder.checkpoints / "best.ckpt"
     load_weights(task, read_checkpoint(best), best)
-    cli.add_callback(Pictures(evaluation, data.test or data.val, curves_of(cli), cli.config.name))
     # Measured again, not measured later: the curves end with training.
     loggers, trainer.loggers = trainer.loggers, []
     try:
         trainer.validate(task, data, verbose=False)
     finally:
         trainer.loggers = loggers
+    cli.add_callback(Pictures(evaluation, data.test or data.val, curves_of(cli), cli.config.name))
     trainer.test(task, data, verbose=False)
     conclude(cli, folder)
 
