@@ -54,6 +54,10 @@ class Source(HasSpec, Captions):
             Damaged: If it cannot be used, with the reason.
         """
 
+    def place(self, index: int) -> str:
+        """Where the sample at an index is to be found, for messages."""
+        return f"{self.name}, sample {index}"
+
     @abstractmethod
     def captions(self) -> Iterator[str]:
         """Every caption once, in the order of the indices, without reading images."""

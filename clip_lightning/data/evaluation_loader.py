@@ -10,7 +10,7 @@ from clip_lightning.batch import Batch
 from clip_lightning.data.base import Source
 from clip_lightning.data.fetching import fetch
 from clip_lightning.data.order import IntArray
-from clip_lightning.data.readers import FixedReader
+from clip_lightning.data.readers import FixedReader, note_damage
 from clip_lightning.data.transforms import Transform
 from clip_lightning.text import Tokenizer
 
@@ -31,7 +31,8 @@ class EvaluationPairLoader:
         num_workers: Worker processes; 0 reads in this process.
 
     Attributes:
-        damaged: Samples left out by this process in the last iteration, by source and reason.
+        damaged: Number of samples left out by this process in the last iteration, by source and reason.
+        first_damaged: Where the first of them is, by source and reason.
 
     Raises:
         ValueError: If there are fewer pairs than processes.
@@ -60,7 +61,9 @@ class EvaluationPairLoader:
         self._world_size = world_size
         self._num_workers = num_workers
         self._reader = FixedReader(sources, transform, tokenizer)
+        self._sources = list(sources)
         self.damaged: Counter[str] = Counter()
+        self.first_damaged: dict[str, str] = {}
         self._has_warned = False
 
     def __len__(self) -> int:
@@ -72,7 +75,7 @@ class EvaluationPairLoader:
         """All batches of this process."""
         self.damaged.clear()
         for number, (batch, damaged) in enumerate(fetch(self._reader, self._places(), self._num_workers), start=1):
-            self.damaged.update(damaged)
+            note_damage(damaged, self._sources, self.damaged, self.first_damaged)
             # Before the last batch: a loop that knows the length never asks for what comes after it.
             if number == len(self) and self.damaged and not self._has_warned:
                 self._has_warned = True

@@ -9,7 +9,7 @@ from clip_lightning.batch import Batch
 from clip_lightning.data.base import Source
 from clip_lightning.data.fetching import fetch
 from clip_lightning.data.order import IntArray, Order
-from clip_lightning.data.readers import VisitReader
+from clip_lightning.data.readers import VisitReader, note_damage
 from clip_lightning.data.transforms import Transform
 from clip_lightning.text import Tokenizer
 
@@ -35,7 +35,8 @@ class PairLoader:
         num_workers: Worker processes; 0 reads in this process.
 
     Attributes:
-        damaged: Damaged samples met so far by this process, by source and reason.
+        damaged: Number of damaged samples met so far by this process, by source and reason.
+        first_damaged: Where the first of them is, by source and reason.
 
     Raises:
         ValueError: If a batch of all processes is larger than the data or the epoch, or a weight or size makes no
@@ -76,7 +77,9 @@ class PairLoader:
             "window_blocks": window_blocks,
         }
         self._epoch = self._samples = self._batches = 0
+        self._sources = list(sources)
         self.damaged: Counter[str] = Counter()
+        self.first_damaged: dict[str, str] = {}
         self._has_warned = False
 
     def _check_batch_size(self, num_samples: int) -> None:
@@ -109,7 +112,7 @@ class PairLoader:
             self._epoch += 1
             self._samples = self._batches = 0
         for batch, damaged in fetch(self._reader, self._visits(), self._num_workers):
-            self.damaged.update(damaged)
+            note_damage(damaged, self._sources, self.damaged, self.first_damaged)
             self._samples += self._global_batch_size
             self._batches += 1
             if self._epoch_has_ended():

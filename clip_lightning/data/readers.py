@@ -16,7 +16,10 @@ from clip_lightning.data.order import IntArray, replacement
 from clip_lightning.data.transforms import Transform
 from clip_lightning.text import Tokenizer
 
-BatchAndDamage = tuple[Batch, Counter[str]]
+DamagedSamples = dict[str, list[tuple[int, int]]]
+"""Source and index of each damaged sample, by source and reason."""
+
+BatchAndDamage = tuple[Batch, DamagedSamples]
 _MAX_ATTEMPTS = 16
 
 
@@ -44,46 +47,68 @@ class _Reader(Dataset[BatchAndDamage]):
         block = bisect.bisect_right(self._block_ends[source], index)
         return Pair(image, raw.captions[chosen], (source, block, index), content_id(raw.image))
 
+    def _note(self, source: int, index: int, reason: Damaged, damaged: DamagedSamples) -> None:
+        damaged.setdefault(f"{self._sources[source].name}: {reason}", []).append((source, index))
+
+    def _told(self, damaged: DamagedSamples) -> str:
+        """How many there are of each reason, and where the first one is."""
+        firsts = {reason: (len(samples), *samples[0]) for reason, samples in damaged.items()}
+        return "; ".join(
+            f"{reason}: {number}, the first is {self._sources[source].place(index)}"
+            for reason, (number, source, index) in firsts.items()
+        )
+
 
 class VisitReader(_Reader):
     """Reads batches for training: each visit draws its caption and crop, and a damaged sample is replaced."""
 
     def __getitem__(self, visits: IntArray) -> BatchAndDamage:
-        """The batch of rows of ``Order.slice``, and how many damaged samples were met, by reason."""
-        damaged: Counter[str] = Counter()
+        """The batch of rows of ``Order.slice``, and which damaged samples were met."""
+        damaged: DamagedSamples = {}
         generator = _VisitGenerator()
         pairs = [self._visit(source, index, seed, generator, damaged) for source, index, seed in visits.tolist()]
         return collate(pairs, self._tokenizer), damaged
 
     def _visit(
-        self, source: int, index: int, visit_seed: int, generator: "_VisitGenerator", damaged: Counter[str]
+        self, source: int, index: int, visit_seed: int, generator: "_VisitGenerator", damaged: DamagedSamples
     ) -> Pair:
         seed = visit_seed
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 return self._pair(source, index, generator.at(seed))
             except Damaged as error:
-                damaged[f"{self._sources[source].name}: {error}"] += 1
+                self._note(source, index, error, damaged)
             index, seed = replacement(visit_seed, attempt, self._sizes[source])
-        name = self._sources[source].name
-        raise ValueError(f"{_MAX_ATTEMPTS} samples of {name!r} in a row are damaged ({dict(damaged)}); mend the data")
+        raise ValueError(f"{_MAX_ATTEMPTS} samples in a row are damaged ({self._told(damaged)}); mend the data")
 
 
 class FixedReader(_Reader):
     """Reads batches for evaluation: the first caption, no chance, and a damaged sample is left out."""
 
     def __getitem__(self, places: IntArray) -> BatchAndDamage:
-        """The batch of rows of source and index, and how many samples are missing from it, by reason."""
-        damaged: Counter[str] = Counter()
+        """The batch of rows of source and index, and which samples are missing from it."""
+        damaged: DamagedSamples = {}
         pairs = []
         for source, index in places.tolist():
             try:
                 pairs.append(self._pair(source, index, None))
             except Damaged as error:
-                damaged[f"{self._sources[source].name}: {error}"] += 1
+                self._note(source, index, error, damaged)
         if not pairs:
-            raise ValueError(f"all samples of a batch are damaged ({dict(damaged)}); mend the data or raise batch_size")
+            told = self._told(damaged)
+            raise ValueError(f"all samples of a batch are damaged ({told}); mend the data or raise batch_size")
         return collate(pairs, self._tokenizer), damaged
+
+
+def note_damage(
+    damaged: DamagedSamples, sources: Sequence[Source], counts: Counter[str], firsts: dict[str, str]
+) -> None:
+    """Adds what a reader has met to a loader's counts, and the place of the first of each reason."""
+    for reason, samples in damaged.items():
+        counts[reason] += len(samples)
+        if reason not in firsts:  # a place may cost counting the lines before it
+            source, index = samples[0]
+            firsts[reason] = sources[source].place(index)
 
 
 class _VisitGenerator:

@@ -49,7 +49,8 @@ def test_counts_are_those_of_the_whole_run_and_are_told_once(data, tmp_path, cap
     assert found["data/damaged/val/pictures: image file is missing"] == [1]
     assert found["data/damaged/val/pictures: not an image"] == [2]
     assert len(lines) == 4
-    assert lines[1] == f"damaged     train: replaced {broken[0]:.0f} times, pictures: not an image"
+    start = f"damaged     train: replaced {broken[0]:.0f} times, pictures: not an image; the first is "
+    assert lines[1].startswith(f"{start}{tmp_path / 'pairs.jsonl'}:"), "by its line in the manifest"
 
     interrupted = fit(parts, *data, "--trainer.max_epochs", 4, kill=("forward", 6), signal_number=signal.SIGTERM)
     assert interrupted == 128 + signal.SIGTERM
