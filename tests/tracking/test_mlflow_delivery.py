@@ -1,5 +1,6 @@
 import logging
 import math
+import shutil
 
 import pytest
 from mlflow import MlflowClient
@@ -247,6 +248,28 @@ def test_a_moved_run_folder_is_delivered_with_its_files(journal, store, tmp_path
     tmp_path.rename(moved)
     assert deliver(moved).artifacts == 1
     tmp_path.mkdir()
+
+
+def test_a_copied_run_folder_is_a_run_of_its_own(journal, store, tmp_path):
+    run_dir, copy = tmp_path / "run", tmp_path / "copy"
+    run_dir.mkdir()
+    original = Journal(run_dir / "journal.jsonl")
+    original.start("experiment", "name", store.uri, {"host": "elsewhere", "pid": 1, "started": 0.0})
+    original.log_metrics({"loss": 1.0}, 0)
+    deliver(run_dir)
+    shutil.copytree(run_dir, copy)
+    for folder in (run_dir, copy):
+        Journal(folder / "journal.jsonl").log_metrics({"loss": 2.0}, 1)
+        deliver(folder)
+    assert store.run_id(run_dir) != store.run_id(copy)
+    for folder in (run_dir, copy):
+        assert [row[:2] for row in store.metrics(folder)] == [("loss", 0), ("loss", 1)]
+
+
+def test_a_damaged_state_of_delivery_is_named_with_its_remedy(journal, tmp_path):
+    (tmp_path / "tracking.json").write_text("[")
+    with pytest.raises(ValueError, match="is damaged; delete it to deliver everything anew"):
+        deliver(tmp_path)
 
 
 def test_the_same_run_can_be_delivered_to_another_place(journal, store, tmp_path, monkeypatch):
