@@ -8,13 +8,12 @@ import torch
 REPOSITORY = Path(__file__).parents[1]
 
 
-# Two OpenMP threads on a busy small machine are slower than one, and sums depend on their number.
-torch.set_num_threads(1)
-
-
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+    # Two OpenMP threads on a busy small machine are slower than one, and sums depend on their number, which a run
+    # through the command line sets for its whole process.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

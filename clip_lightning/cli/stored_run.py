@@ -95,7 +95,7 @@ def _measure(verb: str, arguments: Sequence[str]) -> int:
     typed = [str(class_path).rpartition(".")[0] for class_path in class_paths(given) if "." in str(class_path)]
     with only_trusted(stored, [*allow_modules, *typed]):
         # Measuring again is no new run: nothing is tracked.
-        cli = build_cli(verb, {**config, "trainer": {**config["trainer"], "logger": False}})
+        cli = build_cli(verb, {**config, "trainer": {**config["trainer"], "logger": False}}, allow_modules)
     path = folder.checkpoints / f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else Path(checkpoint)
     load_weights(cli.model, read_checkpoint(path), path)
     run = cli.trainer.validate if verb == "validate" else cli.trainer.test

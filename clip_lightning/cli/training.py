@@ -5,7 +5,7 @@ import numbers
 import tempfile
 import warnings
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from clip_lightning.callbacks import Checkpoints, RunEvaluators
 from clip_lightning.cli.compose import Config, is_flag, read_text, to_yaml
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import with_suggestion
-from clip_lightning.cli.trust import refuse_what_is_no_part
+from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
 from clip_lightning.data.torchvision_labels import open_vision_dataset
 from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.task import CLIPTask
@@ -124,19 +124,22 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def build_cli(verb: str, config: Config) -> TrainingCLI:
+def build_cli(verb: str, config: Config, allow_modules: Collection[str] = ()) -> TrainingCLI:
     """Parses and builds everything.
 
     Args:
         verb: For which verb, named in messages.
         config: Composed configuration.
+        allow_modules: Modules of installed packages that may be named though they hold no parts.
 
     Returns:
         The command line with ``model``, ``datamodule`` and ``trainer``.
 
     Raises:
         UserError: If the configuration is not accepted, with the nearest name where one is misspelt.
+        ValueError: If it names what is no part.
     """
+    check_parts(config, allow_modules)
     try:
         return _parse(verb, _with_list_of_sources(config))
     except (ArgumentError, jsonargparse.ArgumentError) as error:

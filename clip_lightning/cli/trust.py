@@ -46,16 +46,10 @@ def only_trusted(stored: Config, allow_modules: Collection[str]) -> Iterator[Non
         allow_modules: What the user trusts, such as "examples.mixer".
 
     Raises:
-        ValueError: If a ``class_path`` in it belongs to another module, in which case nothing has been imported, or is
-            no part of a training.
+        ValueError: If a ``class_path`` in it belongs to another module; nothing has been imported then.
     """
-    # A name without a module is looked for among the parts that are imported already.
-    dotted = [str(class_path) for class_path in class_paths(stored) if "." in str(class_path)]
-    for class_path in dotted:
+    for class_path in _dotted(stored):
         check_class_path(class_path, allow_modules)
-    for class_path in dotted:
-        if class_path.rpartition(".")[0] not in allow_modules:
-            _check_part(class_path)
     before = dict(parsing_settings)
     refuse_what_is_no_part()
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*_installed_modules(), *allow_modules])
@@ -87,11 +81,30 @@ RUN_ANYTHING = (LambdaCallback, Lambda)
 """Parts that only run a function which they are given."""
 
 
-def _check_part(class_path: str) -> None:
-    """Refuses a class of an installed package that has no business in a configuration, such as one that runs programs.
+def check_parts(config: Config, allow_modules: Collection[str] = ()) -> None:
+    """Refuses classes of installed packages that have no business in a configuration, such as one that runs programs.
 
     Where a part takes any function, the parser would make an object of any class for it.
+
+    Args:
+        config: Plain data.
+        allow_modules: Modules that the user trusts.
+
+    Raises:
+        ValueError: With the class.
     """
+    for class_path in _dotted(config):
+        module = class_path.rpartition(".")[0]
+        if module not in allow_modules and is_installed(module.partition(".")[0]):
+            _check_part(class_path)
+
+
+def _dotted(config: Config) -> list[str]:
+    """Classes named with their modules; a name alone is looked for among the parts that are imported already."""
+    return [str(class_path) for class_path in class_paths(config) if "." in str(class_path)]
+
+
+def _check_part(class_path: str) -> None:
     module, _, name = class_path.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
@@ -99,8 +112,8 @@ def _check_part(class_path: str) -> None:
         raise ValueError(f"{class_path!r} cannot be imported: {error}") from None
     if not (isinstance(cls, type) and issubclass(cls, PARTS)) or issubclass(cls, RUN_ANYTHING):
         raise ValueError(
-            f"{class_path!r} is no part of a training that a stored configuration may name; if you trust it, give "
-            f"--allow_module {module}"
+            f"{class_path!r} is no part of a training, so a configuration may not name it; a class in a file of your "
+            "own may use it"
         )
 
 

