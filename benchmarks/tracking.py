@@ -1,18 +1,16 @@
 # .venv/bin/python benchmarks/tracking.py
-"""What tracking adds to a training step when MLflow is well, slow, silent or absent, against no tracking at all.
+"""What the delivery to MLflow takes from a training step while MLflow is well, slow, silent or absent.
 
-The quickstart's model trains for the same steps without a logger and under each condition, in interleaved rounds of one
-process, on one thread. A step is counted in wall time, with whatever the process that delivers takes from it: its
-start, which imports MLflow, falls into these steps too. Printed are the ratios of the mean step, in which a single step
-that stalls shows, and of the median step; and, in CPU time of the training process alone, of the mean step, which a
-busy machine disturbs least. Each is the median over the rounds, with the range.
+The quickstart's model trains with tracking, on one thread; the process that delivers is stopped and let go on again
+every second, and the steps of both kinds are compared within the run, since a shared machine's speed differs more from
+run to run than what is measured. Its start, which imports MLflow once a run, is not part of a step. Printed are the
+ratios of the mean step, in which a single step that stalls shows, and of the median step.
 """
 
-import argparse
 import contextlib
-import io
 import multiprocessing
 import os
+import signal
 import socket
 import socketserver
 import statistics
@@ -26,52 +24,66 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
 from lightning.pytorch import Callback
 from overhead import build
 
 from clip_lightning.callbacks import Checkpoints
 from clip_lightning.tracking.logger import MLflowTracker
 
-WARMUP_STEPS = 5
+STEPS = 500
+START_SECONDS = 8.0
 
 
 class StepEnds(Callback):
-    """Notes when each training step has ended, on the clock and in CPU seconds."""
+    """Notes when each training step has ended."""
 
     def __init__(self) -> None:
-        self.wall: list[float] = []
-        self.cpu: list[float] = []
+        self.ends: list[float] = []
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """Notes the times."""
-        self.wall.append(time.perf_counter())
-        self.cpu.append(time.process_time())
+        """Notes the time."""
+        self.ends.append(time.perf_counter())
 
 
-def train(uri: str | None, steps: int) -> dict[str, float]:
-    """Trains once.
+def delivering() -> list[psutil.Process]:
+    """The processes that deliver for this one."""
+    return [child for child in psutil.Process().children() if "clip_lightning.tracking.sidecar" in child.cmdline()]
 
-    Args:
-        uri: Where MLflow is; None to track nothing.
-        steps: Optimiser steps.
 
-    Returns:
-        Milliseconds of a step by name, without the first ones.
-    """
+def switch_delivery(switches: list[tuple[float, bool]], done: threading.Event) -> None:
+    """Stops the delivering process and lets it go on, a second each, and notes when; first it may start in peace."""
+    if done.wait(START_SECONDS):
+        return
+    while not done.wait(1.0):
+        runs = not (switches and switches[-1][1])
+        for process in delivering():
+            process.send_signal(signal.SIGCONT if runs else signal.SIGSTOP)
+        switches.append((time.perf_counter(), runs))
+
+
+def measure(uri: str) -> tuple[list[float], list[float]]:
+    """Seconds of steps while the delivery runs, and while it is stopped."""
     with tempfile.TemporaryDirectory() as folder:
-        cli = build(folder, steps)
-        ends = StepEnds()
-        cli.trainer.callbacks = [part for part in cli.trainer.callbacks if not isinstance(part, Checkpoints)] + [ends]
-        trackers = [MLflowTracker(uri, patience_seconds=0)] if uri else []
-        cli.trainer.loggers = trackers
-        for tracker in trackers:
-            tracker.attach(folder)
+        cli = build(folder, STEPS)
+        tracker = MLflowTracker(uri, patience_seconds=1.0)
+        tracker.attach(Path(folder))
+        cli.trainer.loggers = [tracker]
+        steps, switches, done = StepEnds(), [], threading.Event()
+        kept = [part for part in cli.trainer.callbacks if not isinstance(part, Checkpoints)]
+        cli.trainer.callbacks = [*kept, steps]
+        thread = threading.Thread(target=switch_delivery, args=(switches, done))
+        thread.start()
         cli.trainer.fit(cli.model, cli.datamodule)
-        with contextlib.redirect_stderr(io.StringIO()):  # "not everything has reached ..." is meant to happen here.
-            for tracker in trackers:
-                tracker.close()
-    wall, cpu = ([1e3 * (b - a) for a, b in pairwise(seconds[WARMUP_STEPS:])] for seconds in (ends.wall, ends.cpu))
-    return {"mean": statistics.mean(wall), "median": statistics.median(wall), "CPU": statistics.mean(cpu)}
+        done.set()
+        thread.join()
+        for process in delivering():
+            process.kill()
+        tracker._forget_process()  # what is left in its journal is nobody's
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for (start, runs), (end, _) in pairwise(switches):
+        found[runs] += [after - before for before, after in pairwise(steps.ends) if start < before and after < end]
+    return found[True], found[False]
 
 
 class LateAnswers(socketserver.BaseRequestHandler):
@@ -129,48 +141,24 @@ def connect_until_it_answers(port: int) -> None:
     raise TimeoutError(f"MLflow's server did not come up on port {port}")
 
 
-def spread(ratios: list[float]) -> str:
-    """Median and range, as differences from 1."""
-    return f"{statistics.median(ratios) - 1:+.1%} ({min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%})"
-
-
-def compare(uris: dict[str, str | None], steps: int, rounds: int) -> None:
-    """Prints the ratios of each condition to the first one."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in uris}
-    for round_number in range(rounds):
-        # Every other round goes backwards, so that a machine that slows down favours none.
-        for name in list(uris)[:: 1 if round_number % 2 == 0 else -1]:
-            found[name].append(train(uris[name], steps))
-            times = ", ".join(f"{kind} {value:.1f} ms" for kind, value in found[name][-1].items())
-            print(f"round {round_number + 1} {name:>9}: {times}", flush=True)
-    first, *others = uris
-    for name in others:
-        for kind in found[name][0]:
-            ratios = [mine[kind] / base[kind] for mine, base in zip(found[name], found[first], strict=True)]
-            print(f"{name:>9}: {kind:>6} step {spread(ratios)}")
-
-
 def main() -> None:
-    """Prints the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=200, help="steps in a round")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
-    options = parser.parse_args()
-    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "3"  # After the steps, where nothing is measured, it is waited for.
+    """Prints a line for each condition."""
     with (
         tempfile.TemporaryDirectory() as folder,
         socket.create_server(("127.0.0.1", 0)) as silent,
-        slow_server(Path(folder) / "server.db") as slow,
+        slow_server(Path(folder) / "slow.db") as slow,
     ):
         uris = {
-            "none": None,
-            "embedded": f"sqlite:///{folder}/mlflow.db",
+            "well (embedded store)": f"sqlite:///{folder}/mlflow.db",
             "slow": slow,
-            "silent": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "accepting without answering": f"http://127.0.0.1:{silent.getsockname()[1]}",
             "absent": f"http://127.0.0.1:{free_port()}",
         }
-        train(uris["embedded"], 20)  # Not measured: MLflow makes its tables, and PyTorch warms up.
-        compare(uris, options.steps, options.rounds)
+        for name, uri in uris.items():
+            running, stopped = measure(uri)
+            mean = statistics.mean(running) / statistics.mean(stopped) - 1
+            median = statistics.median(running) / statistics.median(stopped) - 1
+            print(f"{name:<28} mean step {mean:+.1%}, median step {median:+.1%} of {len(running)}", flush=True)
 
 
 if __name__ == "__main__":
