@@ -177,7 +177,7 @@ def _build(spec: Any, partial: Collection[type]) -> Any:
     built = {key: _build(value, partial) for key, value in arguments.items()}
     if "class_path" not in spec:
         return built
-    cls = _import_class(spec["class_path"])
+    cls = import_class(spec["class_path"])
     if issubclass(cls, tuple(partial)):
         return functools.partial(cls, **built)
     if not (issubclass(cls, HasSpec) or dataclasses.is_dataclass(cls)):
@@ -185,8 +185,12 @@ def _build(spec: Any, partial: Collection[type]) -> Any:
     return cls(**built)
 
 
-def _import_class(class_path: str) -> type:
-    """Imports a class by its dotted path."""
+def import_class(class_path: str) -> type:
+    """Imports a class by its dotted path, which runs its module: check the path before.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
     module_name, _, name = class_path.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module_name), name)

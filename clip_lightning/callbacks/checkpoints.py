@@ -10,14 +10,13 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from clip_lightning.callbacks.checkpoint_files import CheckpointFiles, save_rotating
 from clip_lightning.callbacks.evaluation import RunEvaluators
 from clip_lightning.callbacks.signals import StopSignals, TrainingStopped
-from clip_lightning.checkpoint import link_or_copy, part_of, read_checkpoint, replace, write_checkpoint
 from clip_lightning.tracking.logger import MLflowTracker
 
 
@@ -244,41 +243,6 @@ class Checkpoints(Checkpoint):
         self._written = state_dict["written"]
         self._should_stop = state_dict["should_stop"]
         self._loaded = (state_dict["step"], state_dict["journal_end"])
-
-
-class CheckpointFiles(CheckpointIO):
-    """Lightning's way to files, without its detour through memory and another file system."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes a file, whole or not at all."""
-        write_checkpoint(checkpoint, path)
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Reads a file of this or an earlier format; tensors and plain data only."""
-        return read_checkpoint(path, map_location)
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Removes a file."""
-        Path(path).unlink(missing_ok=True)
-
-
-def save_rotating(trainer: Trainer, folder: Path, names: list[str]) -> None:
-    """Saves as ``last.ckpt``, and what was the last until now becomes ``previous.ckpt``. All processes call it.
-
-    Args:
-        trainer: Whose state to save.
-        folder: Where; it is made.
-        names: Further names of the file, such as "best". They come first: a kill in between has the step done again.
-    """
-    last = folder / "last.ckpt"
-    trainer.save_checkpoint(part_of(last))
-    if not trainer.is_global_zero:
-        return
-    for name in names:
-        link_or_copy(part_of(last), folder / f"{name}.ckpt")
-    if last.exists():
-        replace(last, folder / "previous.ckpt")
-    replace(part_of(last), last)
 
 
 def _begin_next_epoch(trainer: Trainer) -> None:

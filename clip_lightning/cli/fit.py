@@ -83,17 +83,16 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
             write_atomically(folder.config, to_yaml(cli.resolved).encode())
         try:
             fit(cli, folder, arguments, checkpoint)
-        except (TrainingStopped, KeyboardInterrupt):
-            for tracker in trackers(cli):
-                tracker.finalize("aborted")
-            raise
-        except SystemExit as stop:
+        except (TrainingStopped, KeyboardInterrupt, SystemExit) as stop:
             # Lightning turns Ctrl-C into an exit, after it has stopped its processes.
-            if not isinstance(stop.__context__, KeyboardInterrupt):
+            is_turned = isinstance(stop, SystemExit)
+            if is_turned and not isinstance(stop.__context__, KeyboardInterrupt):
                 raise
             for tracker in trackers(cli):
                 tracker.finalize("aborted")
-            raise KeyboardInterrupt(how_to_continue(folder, arguments)) from None
+            if is_turned:
+                raise KeyboardInterrupt(how_to_continue(folder, arguments)) from None
+            raise
 
 
 def check_duration(config: Config) -> None:

@@ -4,7 +4,6 @@ A check of each ``class_path`` says the remedy. It does not see all: where a typ
 what a mere text names, or a further file that it names. So the parser is told as well what it may import.
 """
 
-import importlib
 import pkgutil
 import sys
 import sysconfig
@@ -26,7 +25,7 @@ from torchvision.datasets import VisionDataset
 from torchvision.transforms.v2 import Lambda, Transform
 
 from clip_lightning.cli.compose import Config
-from clip_lightning.spec import HasSpec, check_class_path, class_paths, is_installed
+from clip_lightning.spec import HasSpec, check_class_path, class_paths, import_class, is_installed
 
 
 def refuse_what_is_no_part() -> None:
@@ -105,12 +104,8 @@ def _dotted(config: Config) -> list[str]:
 
 
 def _check_part(class_path: str) -> None:
-    module, _, name = class_path.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{class_path!r} cannot be imported: {error}") from None
-    if not (isinstance(cls, type) and issubclass(cls, PARTS)) or issubclass(cls, RUN_ANYTHING):
+    cls = import_class(class_path)
+    if not issubclass(cls, PARTS) or issubclass(cls, RUN_ANYTHING):
         raise ValueError(
             f"{class_path!r} is no part of a training, so a configuration may not name it; a class in a file of your "
             "own may use it"
