@@ -1,9 +1,6 @@
 """Checkpoints as files: what one says of its model, writing it whole, and reading it without running any of it."""
 
-import contextlib
-import os
 import pickle
-import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from clip_lightning.files import part_of, replacing
 from clip_lightning.spec import HasSpec, spec_of
 
 FORMAT = 2
@@ -42,14 +40,10 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         ValueError: If it cannot be written, as on a full disk; the old file is intact then.
     """
     path = Path(path)
-    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with replacing(path, part_of(path)) as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        replace(part, path)
     except (OSError, RuntimeError) as error:
         # PyTorch's writer hides the system's error in one of its own.
         cause = next((found for found in (error, error.__context__) if isinstance(found, OSError)), error)
@@ -59,37 +53,6 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
             f"checkpoint {str(target)!r} cannot be written: {reason}; what was saved before is intact: make room or "
             "change the permissions, then give the same command again"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Gives a file a second name, or copies it where the file system has no links; the target is old or new, whole."""
-    part = part_of(target)
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-    replace(part, target)
-
-
-def replace(source: Path, target: Path) -> None:
-    """Renames a file within its folder, and has the disk remember it."""
-    source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def part_of(path: Path) -> Path:
-    """Name of a file while it is written, in the same folder, since a rename is atomic only within one file system."""
-    return path.with_name(f".{path.name}.part")
 
 
 def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+
+from clip_lightning.files import write_atomically
 
 FORMAT = 1
 
@@ -104,30 +105,6 @@ def _plain(value: Any) -> Any:
         case list() | tuple():
             return [_plain(item) for item in value]
     return value
-
-
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Replaces a file by a complete new one: a reader, or a crash, sees the old content or the new, never a part.
-
-    Args:
-        path: File to write or replace; its folder exists.
-        content: Everything that the file is to hold.
-    """
-    path = Path(path)
-    # In the same folder, since a rename is atomic only within one file system.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        # Writing does not name the file, as opening does, and the message is for a user.
-        error.filename = str(path)
-        raise
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def format_table(rows: Sequence[Result]) -> str:

@@ -6,7 +6,8 @@ import resource
 import pytest
 import torch
 
-from clip_lightning.checkpoint import FORMAT, KEY, link_or_copy, read_checkpoint, write_checkpoint
+from clip_lightning.checkpoint import FORMAT, KEY, read_checkpoint, write_checkpoint
+from clip_lightning.files import link_or_copy
 
 
 def content(**more):

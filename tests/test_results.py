@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from clip_lightning.results import Result, format_table, read_results, write_atomically, write_results
+from clip_lightning.files import write_atomically
+from clip_lightning.results import Result, format_table, read_results, write_results
 
 ROW = Result(
     name="zero_shot/shapes/accuracy",

@@ -6,7 +6,8 @@ from typing import Any
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Trainer
 
-from clip_lightning.checkpoint import link_or_copy, part_of, read_checkpoint, replace, write_checkpoint
+from clip_lightning.checkpoint import read_checkpoint, write_checkpoint
+from clip_lightning.files import link_or_copy, part_of, replace
 
 
 class CheckpointFiles(CheckpointIO):

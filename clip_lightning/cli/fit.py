@@ -25,7 +25,8 @@ from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys, value_at
 from clip_lightning.cli.start import start_of
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli, show_help
-from clip_lightning.results import format_table, write_atomically
+from clip_lightning.files import write_atomically
+from clip_lightning.results import format_table
 from clip_lightning.tracking.logger import MLflowTracker
 from clip_lightning.tracking.provenance import add_start
 from clip_lightning.tracking.run_folder import RunFolder

@@ -1,12 +1,10 @@
 """Where the samples of a shard are: 28 bytes a sample, built once and stored, which is also the shard's check."""
 
-import contextlib
 import hashlib
 import itertools
 import json
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 
 from clip_lightning.data.shard_layout import Layout, split_name
 from clip_lightning.data.tar import CHUNK, Member, members
+from clip_lightning.files import write_atomically
 
 FORMAT = 1
 # Offset and size of the image, offset and size of the caption, CRC-32 of both contents one after the other.
@@ -156,18 +155,10 @@ def _crc_of(file: int, member: Member) -> int:
 
 def _store(path: Path, content: bytes) -> None:
     """Writes an index, complete or not at all, also where others write the same one."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
     except OSError as error:
         raise ValueError(
             f"cannot write the index {path}: {error.strerror}; name a folder that can be written to by cache_dir"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from clip_lightning.results import write_atomically
+from clip_lightning.files import write_atomically
 
 INK, FAINT, RULE = "#22272e", "#6b7480", "#e4e7eb"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clip_lightning.results import write_atomically
+from clip_lightning.files import write_atomically
 
 FILE_NAME = "tracking.json"
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from clip_lightning.results import write_atomically
+from clip_lightning.files import write_atomically
 from clip_lightning.tracking.store import without_password
 
 FORMAT = 1

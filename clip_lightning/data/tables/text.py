@@ -1,99 +1,15 @@
-"""Random access to the rows of a table in a file: JSON lines, CSV, TSV or Parquet.
-
-A table is read once from beginning to end, and each row then has a number by which it is read again. So 8 bytes a row
-are all that need be kept, whatever the rows hold.
-"""
+"""Random access to the rows of a text file: JSON lines, CSV or TSV."""
 
 import csv
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
-Row = dict[str, Any]
+from clip_lightning.data.tables.base import Record, Row, Table
 
-SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _BLOCK = 1 << 20
-
-
-class Record(NamedTuple):
-    """A row, where it stands, and how to find it again.
-
-    Args:
-        place: Path and line number (of a Parquet file the row number), from 1, for messages.
-        key: What ``Table.rows`` takes.
-        row: The value in each column.
-    """
-
-    place: str
-    key: int
-    row: Row
-
-
-class Table(ABC):
-    """Rows of a file.
-
-    Args:
-        path: The file.
-
-    Attributes:
-        path: The file.
-        texts: Whether all values are texts, so that the number 3 is written "3".
-    """
-
-    texts = False
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @abstractmethod
-    def scan(self) -> Iterator[Record]:
-        """Every row, in order; blank lines are none.
-
-        Raises:
-            ValueError: If the file cannot be read or a row is not well formed, with the path and line.
-        """
-
-    @abstractmethod
-    def rows(self, keys: Iterable[int]) -> Iterator[Row]:
-        """The rows of keys that ``scan`` gave, in the order of the keys."""
-
-    @abstractmethod
-    def place(self, key: int) -> str:
-        """Where a row stands, at the cost of counting the lines before it."""
-
-
-def open_table(path: str | Path, needed: Collection[str], columns: Sequence[str] | None = None) -> Table:
-    """The table in a file, of the kind that the file's suffix says.
-
-    Args:
-        path: A file of JSON objects, one a line (.jsonl, .ndjson), CSV (.csv), TSV (.tsv) or Parquet (.parquet). Text
-            is UTF-8, with or without a byte order mark.
-        needed: Columns that will be asked for.
-        columns: Names of the columns of a CSV or TSV file without a header row.
-
-    Raises:
-        ValueError: If the suffix is none of these, ``columns`` does not go with it, or a Parquet file cannot be read.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix in _DELIMITERS:
-        return _Delimited(path, _DELIMITERS[suffix], columns)
-    if columns is not None:
-        raise ValueError(f"columns names those of a CSV or TSV file; {path} names its own, so leave columns out")
-    if suffix in (".jsonl", ".ndjson"):
-        return _JsonLines(path)
-    if suffix == ".parquet":
-        # Here, since few need the package behind it.
-        from clip_lightning.data.parquet_table import ParquetTable
-
-        return ParquetTable(path, needed)
-    raise ValueError(
-        f"{path} ends in {suffix!r}; a manifest is JSON lines, CSV, TSV or Parquet and ends in one of {SUFFIXES}: "
-        "convert or rename it"
-    )
 
 
 class _Lines(Iterator[str]):
@@ -182,7 +98,7 @@ class _Values(NamedTuple):
     row: list[str]
 
 
-class _JsonLines(_TextTable):
+class JsonLines(_TextTable):
     """A JSON object a line."""
 
     def _scan(self, lines: _Lines) -> Iterator[Record]:
@@ -202,7 +118,7 @@ def _parsed(line: str, place: str) -> Row:
     return row
 
 
-class _Delimited(_TextTable):
+class Delimited(_TextTable):
     """CSV or TSV, where a quoted value may go over several lines.
 
     Args:
@@ -220,6 +136,7 @@ class _Delimited(_TextTable):
         self._columns = [] if columns is None else _distinct(list(columns), "columns")
 
     def scan(self) -> Iterator[Record]:
+        """Every row, in order, but the header; blank lines are none."""
         with self._open() as file:
             lines = _Lines(file, self.path)
             if self._has_header and (header := next(self._values(lines), None)):

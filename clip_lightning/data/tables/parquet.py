@@ -10,7 +10,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from clip_lightning.data.tables import Record, Row, Table
+from clip_lightning.data.tables.base import Record, Row, Table
 
 _BATCH_ROWS = 4096
 _BLOCK = 1 << 20
