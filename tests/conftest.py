@@ -8,6 +8,12 @@ import torch
 REPOSITORY = Path(__file__).parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Also for what is made once for many tests, which is before their own fixtures."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)

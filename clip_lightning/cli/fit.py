@@ -111,15 +111,19 @@ def check_monitor(cli: TrainingCLI) -> None:
     """Refuses a metric for the best checkpoint that nothing will report.
 
     Raises:
-        UserError: With the beginnings of the names that there will be.
+        UserError: With the names that there will be.
     """
-    known = [f"val/{evaluator.prefix}/" for evaluator in cli.part("evaluation").evaluators["val"]]
-    if cli.datamodule.val is not None:
-        known += [f"val/{name}" for name in cli.model.objective.reports]
+    scores = [f"val/{name}" for evaluator in cli.part("evaluation").evaluators["val"] for name in evaluator.reports]
+    losses = [] if cli.datamodule.val is None else [f"val/{name}" for name in cli.model.objective.reports]
     monitor = cli.config.checkpoints.monitor
-    if not any(monitor.startswith(name) for name in known):
-        there = ", ".join(known) or "no validation pairs and no evaluators"
-        raise UserError(f"checkpoints.monitor {monitor!r} is reported by nothing; there are: {there}")
+    if monitor in scores + losses:
+        return
+    message = (
+        f"checkpoints.monitor {monitor!r} is reported by nothing; there are: {', '.join(scores + losses) or 'none'}"
+    )
+    if scores:
+        raise UserError(f"{message}; give, say, --checkpoints.monitor {scores[0]} --checkpoints.mode max")
+    raise UserError(f"{message}; give validation pairs by data.val, or an evaluator by evaluation.val")
 
 
 def open_run_folder(config: Config) -> RunFolder:

@@ -1,5 +1,6 @@
 """Images in a folder for each class: captions from class names, or labels."""
 
+import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from clip_lightning.data.folder_files import Fingerprint, is_image, list_folder,
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.data.manifest import read_image
 from clip_lightning.data.packed import PackedTexts
+from clip_lightning.data.share import Share
 from clip_lightning.text import fill, read_templates
 
 FolderNames = Mapping[str, str | list[str]] | Sequence[str] | str | Path
@@ -29,6 +31,8 @@ class ClassFolders(Source):
             on each line a folder, or ``folder: name``, with further names separated by " | ". A folder may be written
             with blanks for its underscores. By default all folders, alphabetically, each named as it is called, with
             blanks for underscores.
+        share: Lower and upper bound, 0-1, of the images to take, by a hash of their paths: ``[0, 0.9]`` to train on and
+            ``[0.9, 1]`` to evaluate have no image in common.
         name: Short name for logs; by default the name of the folder.
 
     Raises:
@@ -41,9 +45,10 @@ class ClassFolders(Source):
         path: str | Path,
         templates: list[str] | str | Path,
         class_names: dict[str, str | list[str]] | list[str] | str | Path | None = None,
+        share: tuple[float, float] = (0.0, 1.0),
         name: str | None = None,
     ) -> None:
-        self._tree = _ClassTree(Path(path), class_names)
+        self._tree = _ClassTree(Path(path), class_names, Share(share))
         templates = read_templates(templates)
         self._class_captions = [
             tuple(fill(template, one) for template in templates for one in names) for names in self._tree.names
@@ -85,6 +90,7 @@ class LabelledFolders(LabelledDataset):
         path: The folder with the classes' folders, as ``ClassFolders`` has it.
         templates: Sentences with a ``{}`` each for the class name, or a text file with one a line.
         class_names: As in ``ClassFolders``.
+        share: As in ``ClassFolders``.
         name: Short name, part of a metric's key; by default the name of the folder.
         split: Which part of the data it is, for reports.
 
@@ -97,10 +103,11 @@ class LabelledFolders(LabelledDataset):
         path: str | Path,
         templates: list[str] | str | Path,
         class_names: dict[str, str | list[str]] | list[str] | str | Path | None = None,
+        share: tuple[float, float] = (0.0, 1.0),
         name: str | None = None,
         split: str = "test",
     ) -> None:
-        tree = _ClassTree(Path(path), class_names)
+        tree = _ClassTree(Path(path), class_names, Share(share))
         self._labels = tree.labels
         self.class_names = tree.names
         self.templates = read_templates(templates)
@@ -149,13 +156,14 @@ class _ClassTree:
     Args:
         root: The folder with the classes' folders.
         class_names: As in ``ClassFolders``.
+        share: Which of the images are taken.
 
     Attributes:
         names: One or several names for each class.
         labels: The class of each image.
     """
 
-    def __init__(self, root: Path, class_names: FolderNames | None) -> None:
+    def __init__(self, root: Path, class_names: FolderNames | None, share: Share) -> None:
         self._root = root
         top = list_folder(root)
         if strays := [name for name in top.files if is_image(name)]:
@@ -164,11 +172,12 @@ class _ClassTree:
             raise ValueError(f"{root} has no folders; put the images of each class into a folder of its own")
         classes = _classes(root, top.folders, class_names)
         self.names = [one.names for one in classes.values()]
-        sizes = np.zeros(len(classes), dtype=np.int64)
-        self._paths = PackedTexts(_images(root, classes, sizes))
-        if empty := [folder for folder, size in zip(classes, sizes, strict=True) if not size]:
-            raise ValueError(f"{root} has no images in the folders of the classes {empty}; remove these folders")
-        self.labels = np.repeat(np.arange(len(classes), dtype=np.int32), sizes)
+        labels = array.array("i")
+        self._paths = PackedTexts(_images(root, classes, share, labels))
+        if not labels:
+            raise ValueError(f"{root} has no images in {share}; take a larger share")
+        self.labels = np.array(labels, dtype=np.int32)
+        self._share = share
 
     def path(self, index: int) -> Path:
         """Path of an image."""
@@ -176,19 +185,24 @@ class _ClassTree:
 
     def fingerprint(self, texts: Sequence[str]) -> str:
         """Hash of the images' paths and sizes, and of texts."""
-        fingerprint = Fingerprint(self._root, texts)
+        fingerprint = Fingerprint(self._root, [*texts, f"share {self._share.bounds}"])
         fingerprint.add_files(self._paths)
         return fingerprint.hexdigest()
 
 
-def _images(root: Path, folders: Mapping[str, NamedClass], sizes: np.ndarray) -> Iterator[str]:
-    """Paths of the images of each class, whose numbers are put into ``sizes``."""
+def _images(root: Path, folders: Mapping[str, NamedClass], share: Share, labels: "array.array[int]") -> Iterator[str]:
+    """Paths of the images to take, whose classes are put into ``labels``."""
+    empty = []
     for label, folder in enumerate(folders):
-        for prefix, files in walk(root, f"{folder}/"):
-            for file in files:
-                if is_image(file):
-                    sizes[label] += 1
-                    yield prefix + file
+        images = [prefix + file for prefix, files in walk(root, f"{folder}/") for file in files if is_image(file)]
+        if not images:
+            empty.append(folder)
+        for image in images:
+            if image in share:
+                labels.append(label)
+                yield image
+    if empty:
+        raise ValueError(f"{root} has no images in the folders of the classes {empty}; remove these folders")
 
 
 def _spoken(folder: str) -> str:

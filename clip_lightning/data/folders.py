@@ -8,6 +8,7 @@ from clip_lightning.data.base import Damaged, RawSample, Source
 from clip_lightning.data.folder_files import Fingerprint, is_image, shown, walk
 from clip_lightning.data.manifest import read_image
 from clip_lightning.data.packed import PackedTexts
+from clip_lightning.data.share import Share
 
 _TEXT = ".txt"
 
@@ -22,6 +23,8 @@ class ImageTextFolder(Source):
     Args:
         path: The folder.
         allow_unpaired: Whether images without a text, and texts without an image, are left out with a warning.
+        share: Lower and upper bound, 0-1, of the images to take, by a hash of their paths: ``[0, 0.9]`` to train on and
+            ``[0.9, 1]`` to evaluate have no image in common.
         name: Short name for logs; by default the name of the folder.
 
     Raises:
@@ -29,13 +32,20 @@ class ImageTextFolder(Source):
             with the path.
     """
 
-    def __init__(self, path: str | Path, allow_unpaired: bool = False, name: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        allow_unpaired: bool = False,
+        share: tuple[float, float] = (0.0, 1.0),
+        name: str | None = None,
+    ) -> None:
         self._root = Path(path)
         unpaired = _Unpaired()
-        self._paths = PackedTexts(_paired(self._root, unpaired))
+        taken = Share(share)
+        self._paths = PackedTexts(image for image in _paired(self._root, unpaired) if image in taken)
         unpaired.report(self._root, allow_unpaired)
         if not len(self._paths):
-            raise ValueError(f"{path} has no image with a {_TEXT} file of the same name beside it")
+            raise ValueError(f"{path} has no image with a {_TEXT} file of the same name beside it in {taken}")
         fingerprint = Fingerprint(self._root)
         for image in self._paths:
             for caption in self._captions(image):

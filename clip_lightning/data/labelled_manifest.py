@@ -13,6 +13,7 @@ from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.data.manifest import Rows, fingerprint_of, image_name, read_image
 from clip_lightning.data.manifest_classes import ManifestClasses
 from clip_lightning.data.same_pixels import SameColumns, labels_of_same_pixels
+from clip_lightning.data.share import Share
 from clip_lightning.data.tables import open_table
 from clip_lightning.text import read_templates
 
@@ -36,6 +37,8 @@ class LabelledManifest(LabelledDataset):
         root: Folder that image paths are relative to; by default the manifest's.
         where: Columns and what a row must have in each to be evaluated: a value, a list of values of which it must have
             one, or ``{not: ...}`` of either, such as ``{split: [val, test], group: {not: Flags}}``.
+        share: Lower and upper bound, 0-1, of the images to take, by a hash of their paths as the manifest has them:
+            ``[0, 0.9]`` to train on and ``[0.9, 1]`` to evaluate have no image in common.
         same_as_column: Column with what identifies other rows with the same pixels, one or a list, or none: their
             labels count as right too.
         id_column: Column with what identifies a row, for ``same_as_column``.
@@ -59,6 +62,7 @@ class LabelledManifest(LabelledDataset):
         image_column: str = "image",
         root: str | Path | None = None,
         where: dict[str, Any] | None = None,
+        share: tuple[float, float] = (0.0, 1.0),
         same_as_column: str | None = None,
         id_column: str = "id",
         columns: list[str] | None = None,
@@ -71,15 +75,20 @@ class LabelledManifest(LabelledDataset):
         needed = [image_column, label_column, class_name_column, *(same or ()), *(class_where or {}), *(where or {})]
         table = open_table(path, [column for column in needed if column is not None], columns)
         classes = ManifestClasses(table, label_column, class_names, class_name_column, class_where, columns)
+        taken = Share(share)
         shown = {} if same is None else labels_of_same_pixels(table, same)
         keys, labels = array.array("q"), array.array("l")
         self._accepted: dict[int, tuple[int, ...]] = {}
         for place, key, row in select(table, where):
-            image_name(row, image_column, place)
+            number = classes.number(row, place)
+            if image_name(row, image_column, place) not in taken:
+                continue
             if same is not None and (others := shown.get(row[id_column])):
                 self._accepted[len(keys)] = classes.known(others)
-            labels.append(classes.number(row, place))
+            labels.append(number)
             keys.append(key)
+        if not keys:
+            raise ValueError(f"{path} has no rows in {taken}; take a larger share")
         if not allow_empty_classes:
             classes.check_that_all_occur(table)
         self._labels = np.array(labels, dtype=np.int64)
@@ -87,7 +96,7 @@ class LabelledManifest(LabelledDataset):
         self.templates = read_templates(templates)
         self.name = name or path.resolve().parent.name
         self.split = split
-        settings = {"image": image_column, "where": where, "columns": columns}
+        settings = {"image": image_column, "where": where, "share": taken.bounds, "columns": columns}
         folder = path.parent if root is None else Path(root)
         self.source = _Images(self.name, Rows(table, keys), folder, path, settings)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clip_lightning.data.base import Damaged, RawSample, Source
 from clip_lightning.data.conditions import cell, select
+from clip_lightning.data.share import Share
 from clip_lightning.data.tables import Row, Table, open_table
 
 
@@ -87,6 +88,8 @@ class Manifest(Source):
         root: Folder that image paths are relative to; by default the manifest's.
         where: Columns and what a row must have in each to be taken: a value, a list of values of which it must have
             one, or ``{not: ...}`` of either, such as ``{split: [train, val], group: {not: Flags}}``.
+        share: Lower and upper bound, 0-1, of the images to take, by a hash of their paths as the manifest has them:
+            ``[0, 0.9]`` to train on and ``[0.9, 1]`` to evaluate have no image in common.
         columns: Names of the columns of a CSV or TSV file without a header row.
         name: Short name for logs; by default the name of the manifest's folder.
 
@@ -102,6 +105,7 @@ class Manifest(Source):
         caption_column: str | list[str] = "caption",
         root: str | Path | None = None,
         where: dict[str, Any] | None = None,
+        share: tuple[float, float] = (0.0, 1.0),
         columns: list[str] | None = None,
         name: str | None = None,
     ) -> None:
@@ -111,13 +115,23 @@ class Manifest(Source):
         self._caption_columns = [caption_column] if isinstance(caption_column, str) else list(caption_column)
         if not self._caption_columns:
             raise ValueError("caption_column is an empty list; name one column at least")
-        self._settings = {"image": image_column, "caption": self._caption_columns, "where": where, "columns": columns}
+        taken = Share(share)
+        self._settings = {
+            "image": image_column,
+            "caption": self._caption_columns,
+            "where": where,
+            "share": taken.bounds,
+            "columns": columns,
+        }
         table = open_table(self._path, [image_column, *self._caption_columns, *(where or {})], columns)
         keys = array.array("q")
         for place, key, row in select(table, where):
-            image_name(row, image_column, place)
+            image = image_name(row, image_column, place)
             self._captions(row, place)
-            keys.append(key)
+            if image in taken:
+                keys.append(key)
+        if not keys:
+            raise ValueError(f"{self._path} has no rows in {taken}; take a larger share")
         self._rows = Rows(table, keys)
         self.name = name or self._path.resolve().parent.name
 

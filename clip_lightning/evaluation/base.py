@@ -1,6 +1,7 @@
 """The contract of an evaluator. It sees features and scores, never a model, so it runs alike in and after training."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from jaxtyping import Float
@@ -27,9 +28,11 @@ class Evaluator(HasSpec, ABC):
 
     Attributes:
         prefix: What the names of its results begin with, such as "zero_shot/shape_scenes".
+        reports: Names of its results, prefix and metric; the first is the one that models are compared by.
     """
 
     prefix: str
+    reports: Sequence[str]
 
     @abstractmethod
     def collect(self, context: Context) -> Any:

@@ -51,6 +51,10 @@ class ZeroShot(Evaluator):
         self.prefix = f"{name}/{dataset.name}"
         if not self.templates or any("{}" not in template for template in self.templates):
             raise ValueError(f"templates {self.templates} must each have a {{}} where the name of the class goes")
+        metrics = ("accuracy", "top_5_accuracy", "mean_per_class_accuracy")
+        # Among five classes, one of them is always right.
+        reported = [metric for metric in metrics if metric != "top_5_accuracy" or len(dataset.class_names) > 5]
+        self.reports = [f"{self.prefix}/{metric}" for metric in reported]
         nameless = [label for label, names in enumerate(dataset.class_names) if not names]
         if nameless:
             raise ValueError(f"the classes {nameless} of {dataset.name!r} have no name; give each at least one")
