@@ -117,7 +117,7 @@ class CLIPTask(LightningModule, HasSpec):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Updates the parameters, then caps the temperature (Radford et al. 2021, section 2.5)."""
         super().optimizer_step(*args, **kwargs)
-        self.model.cap_logit_scale_()
+        self.model.cap_logit_scale_(self.objective.max_scale)
 
     def configure_optimizers(self) -> Any:
         """The optimiser over decay groups, and the schedule by step."""

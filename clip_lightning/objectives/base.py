@@ -43,10 +43,12 @@ class Objective(nn.Module, HasSpec, ABC):
     Attributes:
         needs: Which of "image", "text" and "logit_scale" it trains; the task freezes the rest.
         reports: Names of the scalars that ``reduce`` returns to be logged.
+        max_scale: Largest factor on cosine similarities, the inverse of the lowest temperature; the paper's by default.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"image", "text", "logit_scale"})
     reports: ClassVar[tuple[str, ...]] = ("loss",)
+    max_scale: float = 100.0
 
     def setup(self, model: CLIP) -> None:
         """Adds heads that depend on the model, and sets the initial scale and bias."""

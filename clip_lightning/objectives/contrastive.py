@@ -81,20 +81,28 @@ class Contrastive(Objective):
         temperature: Initial temperature; its inverse multiplies the cosine similarities and is learned.
         repeated_captions: Whether captions that repeat in a batch count as positives of each other's images. Exactly
             the plain loss when nothing repeats.
+        max_scale: Largest factor that the temperature may learn. Where there are few pictures of each caption, a low
+            one, such as 15, keeps captions near to what their pictures have in common, not to what sets them apart.
 
     Raises:
-        ValueError: If the temperature is not positive.
+        ValueError: If the temperature is not positive, or its inverse exceeds ``max_scale``.
 
     Source: Radford et al. 2021, section 2.3; temperature: section 2.5.
     """
 
     reports = ("loss", "image_to_text_recall_at_1", "text_to_image_recall_at_1")
 
-    def __init__(self, temperature: float = 0.07, repeated_captions: bool = True) -> None:
+    def __init__(self, temperature: float = 0.07, repeated_captions: bool = True, max_scale: float = 100.0) -> None:
         super().__init__()
         if temperature <= 0:
             raise ValueError(f"temperature {temperature} is not positive; the paper starts at 0.07")
+        if temperature * max_scale < 1:
+            raise ValueError(
+                f"temperature {temperature} is a factor of {1 / temperature:.4g}, above max_scale {max_scale:g}; "
+                "raise one of them"
+            )
         self.temperature = temperature
+        self.max_scale = max_scale
         self.repeated_captions = repeated_captions
 
     def setup(self, model: CLIP) -> None:

@@ -185,3 +185,9 @@ def test_two_processes_have_the_gradients_of_one(tmp_path, dtype, tolerance):
         largest = max(gradient.norm() for gradient in expected)
         worst = max((ours - theirs).norm() for ours, theirs in zip(found, expected, strict=True))
         assert worst / largest < tolerance
+
+
+def test_a_temperature_below_the_lowest_is_refused():
+    assert Contrastive(temperature=0.1, max_scale=10).max_scale == 10
+    with pytest.raises(ValueError, match=r"temperature 0.05 is a factor of 20, above max_scale 15"):
+        Contrastive(temperature=0.05, max_scale=15)
