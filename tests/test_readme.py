@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from PIL import Image
 
 import clip_lightning
 from clip_lightning.__main__ import VERBS, main
+from clip_lightning.results import read_results
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -61,11 +64,55 @@ def test_the_commands_run(small_run, tmp_path, monkeypatch, capsys):
     assert "test/zero_shot" in capsys.readouterr().out
 
 
+@pytest.fixture
+def own_data(tmp_path, monkeypatch):
+    """A working directory with the files that the README's fragments name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    lines = ["file,text"]
+    for number in range(60):
+        for folder in ("photos", "products"):
+            path = tmp_path / "data" / folder / ("oat_milk", "red_apple", "leek")[number % 3] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (70, 66), (4 * number, 90 * (number % 3), 0)).save(path)
+        lines.append(f"{path.relative_to(tmp_path / 'data')},picture {number}")
+    (tmp_path / "data" / "classes.txt").write_text("oat milk\nred apple\nleek\n")
+    (tmp_path / "data" / "captions.csv").write_text("\n".join(lines) + "\n")
+    imports = "import clip_lightning.models\nfrom torch import Tensor, nn\n"
+    (tmp_path / "my_encoders.py").write_text(imports + next(block for block in blocks("python") if "Patches" in block))
+    for name in ("Manifest", "products", "my_encoders"):
+        (tmp_path / f"{name}.yaml").write_text(next(block for block in blocks("yaml") if name in block))
+    return tmp_path
+
+
+def test_photographs_captions_classes_and_an_encoder_of_ones_own(own_data):
+    config = REPOSITORY / "configs" / "photos.yaml"
+    text = config.read_text()
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) <= 15
+    command = ["fit", "--config", str(config), "--trainer.max_epochs", "1", "--trainer.logger", "false"]
+    command += ["--data.batch_size", "16", "--model.tokenizer.vocab_size", "300"]
+    assert main([*command, "--run_dir", "photos"]) == 0
+    assert {row.name.split("/")[2] for row in read_results("photos/results.json")} == {"photos"}
+    more = [part for name in ("Manifest", "products", "my_encoders") for part in ("--config", f"{name}.yaml")]
+    assert main([*command, *more, "--run_dir", "all"]) == 0
+    task = yaml.safe_load(Path("all/config.yaml").read_text())
+    assert task["model"]["image_encoder"]["class_path"] == "my_encoders.Patches"
+    assert [task["model"]["tokenizer"]["init_args"]["corpus"]] == task["data"]["train"]
+    names = {row.name for row in read_results("all/results.json")}
+    assert "val/zero_shot/products/accuracy" in names
+    assert not any("photos" in name for name in names)
+
+
+def test_six_lines_are_enough():
+    for name in ("Manifest", "products", "my_encoders"):
+        assert len(next(block for block in blocks("yaml") if name in block).splitlines()) <= 6
+
+
 def test_the_python_example_runs(small_run, tmp_path, monkeypatch):
     (tmp_path / "photo.png").write_bytes((REPOSITORY / "docs" / "quickstart.png").read_bytes())
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(blocks("python")[0].replace(TIME, str(small_run)), names)
+    exec(next(block for block in blocks("python") if "load(" in block).replace(TIME, str(small_run)), names)
     assert names["image_features"].shape == (1, names["model"].embed_dim)
     assert names["text_features"].shape == (2, names["model"].embed_dim)
     assert isinstance(names["text_features"], torch.Tensor)

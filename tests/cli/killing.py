@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from clip_lightning import checkpoint
+from clip_lightning import files
 from clip_lightning.__main__ import main
 from clip_lightning.callbacks import Checkpoints, RunEvaluators, checkpoints
 from clip_lightning.checkpoint import read_checkpoint
@@ -31,8 +31,8 @@ PLACES = {
     "after a step": (Checkpoints, "on_train_batch_end"),
     "after an epoch": (Checkpoints, "on_train_epoch_end"),
     "writing": (torch, "save"),
-    "renaming": (checkpoint, "replace"),
-    "linking": (checkpoint.os, "link"),
+    "renaming": (files, "replace"),
+    "linking": (files.os, "link"),
     "saved": (checkpoints, "save_rotating"),
 }
 AFTERWARDS = ("saved",)
