@@ -12,6 +12,9 @@ VERBS = {
     "test": ("stored_run.test", "give the figures of a run's checkpoint on its test sets"),
     "reproduce": ("reproduce.main", "do a run again, and say what is equal and what is not"),
     "data": ("data.main", "show what a model will really see of its data"),
+    "summary": ("summary.main", "tell what a configured model costs: parameters, operations, memory"),
+    "interpolate": ("interpolate.main", "move a fine-tuned model back towards the one that it started from"),
+    "export": ("export.main", "write a model for open_clip, transformers, ONNX Runtime or PyTorch"),
     "runs": ("runs.main", "list the runs that there are, show one, remove what is no longer needed"),
     "sync": ("sync.main", "deliver what a run has recorded and the tracking server has not"),
 }

@@ -1,21 +1,29 @@
 """Checkpoints as files: what one says of its model, writing it whole, and reading it without running any of it."""
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clip_lightning.files import part_of, replacing
+from clip_lightning.models.recognition import describe
 from clip_lightning.spec import HasSpec, spec_of
 
 FORMAT = 2
 """Version of what this package writes into a checkpoint."""
 
 KEY = "clip_lightning"
+
+UNREADABLE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
+    *(TypeError, ValueError, struct.error, zipfile.BadZipFile),
+)
+"""What PyTorch's reader of tensors and plain data raises for a file that is not whole, or made up."""
 
 
 def write_description(checkpoint: dict[str, Any], task: HasSpec, config: Mapping[str, Any] | None) -> None:
@@ -55,6 +63,37 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         ) from None
 
 
+def read_plain(path: str | Path, map_location: Any = None) -> Any:
+    """Reads a file that ``torch.save`` wrote; tensors and plain data only, whoever wrote it.
+
+    Args:
+        path: The file.
+        map_location: Device of the tensors; the CPU by default.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ValueError: If it is missing, damaged, or holds code.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"checkpoint {str(path)!r} is a folder; name a file, such as RUN/checkpoints/best.ckpt")
+    if not path.is_file():
+        raise ValueError(f"checkpoint {str(path)!r} does not exist")
+    # A file that may not be read is not damaged: the system's own error says so.
+    path.open("rb").close()
+    try:
+        _check_sums(path)
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"checkpoint {str(path)!r} holds more than tensors and plain data; nothing was loaded"
+        ) from None
+    except UNREADABLE as error:
+        raise ValueError(f"checkpoint {str(path)!r} is damaged, or is none: {_first_line(error)}") from None
+
+
 def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:
     """Reads a checkpoint of this package, also of an earlier format; tensors and plain data only.
 
@@ -68,22 +107,23 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
     Raises:
         ValueError: If it is missing, damaged, holds code, is not of this package, or of a later version of it.
     """
+    return check_checkpoint(read_plain(path, map_location), path)
+
+
+def check_checkpoint(checkpoint: Any, path: str | Path) -> dict[str, Any]:
+    """Makes sure that what was read is a checkpoint of this package, and brings it into the present format.
+
+    Args:
+        checkpoint: What a file held.
+        path: Where it came from, for the message.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        ValueError: If it is not of this package, or of a later version of it.
+    """
     path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"checkpoint {str(path)!r} is a folder; name a file, such as RUN/checkpoints/best.ckpt")
-    if not path.is_file():
-        raise ValueError(f"checkpoint {str(path)!r} does not exist")
-    # A file that may not be read is not damaged: the system's own error says so.
-    path.open("rb").close()
-    try:
-        _check_sums(path)
-        checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            f"checkpoint {str(path)!r} holds more than tensors and plain data; nothing was loaded"
-        ) from None
-    except (RuntimeError, EOFError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"checkpoint {str(path)!r} is damaged, or is none: {_first_line(error)}") from None
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(KEY), dict):
         raise ValueError(f"{str(path)!r} was not saved by clip_lightning: it has no key {KEY!r}")
     found = checkpoint[KEY].get("format")
@@ -92,12 +132,12 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
             f"checkpoint {str(path)!r} has format {found!r}, and this version of the package reads formats up to "
             f"{FORMAT}; update clip_lightning"
         )
-    checkpoint = dict(checkpoint)
     _check_content(checkpoint, path)
-    while (version := checkpoint[KEY]["format"]) != FORMAT:
-        _MIGRATIONS[version](checkpoint)
-        checkpoint[KEY]["format"] = version + 1
-    return checkpoint
+    checked: dict[str, Any] = dict(checkpoint)
+    while (version := checked[KEY]["format"]) != FORMAT:
+        _MIGRATIONS[version](checked)
+        checked[KEY]["format"] = version + 1
+    return checked
 
 
 def check_continuable(checkpoint: Mapping[str, Any], path: str | Path) -> None:
@@ -163,9 +203,24 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
         path: Where it came from, for the message.
 
     Raises:
-        ValueError: If weights are missing, unknown or of another shape: their number, and the first ten.
+        ValueError: If weights are missing, unknown or of another shape.
     """
-    given, wanted = checkpoint["state_dict"], module.state_dict()
+    check_weights(module.state_dict(), checkpoint["state_dict"], path)
+    module.load_state_dict(checkpoint["state_dict"])
+
+
+def check_weights(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: str | Path) -> None:
+    """Makes sure that there is each tensor of a model, in its shape, and no other.
+
+    Args:
+        wanted: Those of the model.
+        given: Those of a file.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: If weights are missing, unknown or of another shape: their number, the first ten, and what the file
+            and the model are, where they are known.
+    """
     faults = [f"missing {name}" for name in wanted if name not in given]
     faults += [f"unknown {name}" for name in given if name not in wanted]
     faults += [
@@ -173,11 +228,19 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
         for name, tensor in wanted.items()
         if name in given and given[name].shape != tensor.shape
     ]
-    if faults:
-        raise ValueError(
-            f"checkpoint {str(path)!r} is of another model; {len(faults)} weights do not fit: {'; '.join(faults[:10])}"
-        )
-    module.load_state_dict(given)
+    if not faults:
+        return
+    found, asked = _description(given), _description(wanted)
+    cause = f": this is {found}, you asked for {asked}" if found and asked and found != asked else ""
+    raise ValueError(
+        f"checkpoint {str(path)!r} is of another model{cause}; {len(faults)} weights do not fit: "
+        f"{'; '.join(faults[:10])}"
+    )
+
+
+def _description(tensors: Mapping[str, Tensor]) -> str | None:
+    """What a model or a task is, if it is one of the paper's."""
+    return describe({name.removeprefix("model."): tensor for name, tensor in tensors.items()})
 
 
 def build_described(checkpoint: Mapping[str, Any], path: str | Path, make: Callable[[Any], Any]) -> Any:

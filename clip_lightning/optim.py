@@ -4,7 +4,7 @@ import functools
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -24,28 +24,38 @@ POSITION_NAMES = frozenset({"position_embedding", "positional_embedding", "pos_e
 """What position embeddings are called, here and in the field; unlike biases they have the shape of a matrix."""
 
 
-def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Splits trainable parameters into those with weight decay and those without.
+def decay_groups(module: nn.Module, lr_factors: Mapping[nn.Parameter, float] = {}) -> list[dict[str, Any]]:
+    """Splits trainable parameters into those with weight decay and those without, and by their learning rates.
 
     Matrices and convolution kernels decay. Gains, biases, class tokens, position embeddings, the temperature, and what
     a module lists in ``no_weight_decay()`` (timm's convention) do not.
 
     Args:
         module: The model, and whatever else is trained with it.
+        lr_factors: Factor on the learning rate by parameter; 1 where it is not named.
 
     Returns:
-        Two parameter groups; the second sets ``weight_decay`` to 0.
+        Two parameter groups for each factor, largest factors first; the second sets ``weight_decay`` to 0. Those with
+        another factor than 1 name it as "lr_factor". Groups of such factors are left out where they are empty.
 
     Source: Radford et al. 2021, section 2.5 (all weights that are not gains or biases).
     """
     excluded = _excluded_names(module)
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             is_matrix = parameter.squeeze().ndim >= 2
             is_position = name.rpartition(".")[2] in POSITION_NAMES
-            groups[is_matrix and not is_position and name not in excluded].append(parameter)
-    return [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}]
+            decays = is_matrix and not is_position and name not in excluded
+            groups.setdefault((lr_factors.get(parameter, 1.0), decays), []).append(parameter)
+    return [
+        {
+            "params": groups[factor, decays],
+            **({} if decays else {"weight_decay": 0.0}),
+            **({} if factor == 1 else {"lr_factor": factor}),
+        }
+        for factor, decays in sorted(groups, reverse=True)
+    ]
 
 
 def _excluded_names(module: nn.Module) -> set[str]:
@@ -58,13 +68,20 @@ def _excluded_names(module: nn.Module) -> set[str]:
     return names
 
 
-def build_optimizer(optimizer: OptimizerCallable, module: nn.Module, *, fused: bool) -> Optimizer:
+def build_optimizer(
+    optimizer: OptimizerCallable,
+    module: nn.Module,
+    *,
+    fused: bool,
+    lr_factors: Mapping[nn.Parameter, float] = {},
+) -> Optimizer:
     """Makes the optimiser over the module's decay groups.
 
     Args:
         optimizer: A ``functools.partial`` of an optimiser class, as the command line makes of a ``class_path``.
         module: What is trained.
         fused: Whether to prefer the fused kernel where the class has one and the configuration does not say.
+        lr_factors: Factor on the learning rate by parameter; 1 where it is not named.
 
     Returns:
         The optimiser.
@@ -82,9 +99,11 @@ def build_optimizer(optimizer: OptimizerCallable, module: nn.Module, *, fused: b
     if fused and has_fused and is_open:
         keywords["fused"] = True
     try:
-        built: Optimizer = optimizer(decay_groups(module), **keywords)
+        built: Optimizer = optimizer(decay_groups(module, lr_factors), **keywords)
     except ValueError as error:
         raise ValueError(f"optimizer {partial_class(optimizer).__name__}: {error}") from None
+    for group in built.param_groups:
+        group["lr"] *= group.pop("lr_factor", 1.0)
     return built
 
 

@@ -3,21 +3,27 @@
 import functools
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from clip_lightning.batch import Batch
 from clip_lightning.checkpoint import build_described, load_weights, read_checkpoint, write_description
-from clip_lightning.models import CLIP, ImageEncoder, TextEncoder
+from clip_lightning.interchange import start_from
+from clip_lightning.models import CLIP, ImageEncoder, LoRA, TextEncoder, TowerTuning
+from clip_lightning.models.lora import without_adapters
+from clip_lightning.models.tuning import learning_rate_factors, prepare
 from clip_lightning.objectives import Contrastive, Objective, Scorer
 from clip_lightning.optim import PAPER_ADAMW, OptimizerCallable, Schedule, WarmupCosine, build_optimizer
 from clip_lightning.spec import HasSpec, build
 from clip_lightning.text import Tokenizer
+
+_WHOLE = TowerTuning()
 
 
 class CLIPTask(LightningModule, HasSpec):
@@ -29,12 +35,17 @@ class CLIPTask(LightningModule, HasSpec):
         tokenizer: Turns captions into the text tower's ids; it belongs to the model, and the data use it.
         objective: What is learned; CLIP's symmetric contrastive loss by default.
         embed_dim: Size of the shared space; the image encoder's output where it is not projected.
-        image_projection: Whether a linear layer projects the image tower's output. The paper's ResNets project inside
-            their attention pool already.
+        image_projection: What projects the image tower's output: True for a linear layer, "mlp" for two with a GELU
+            between, False for none. The paper's ResNets project inside their attention pool already.
         optimizer: Optimiser class with its settings; the paper's AdamW for Vision Transformers by default.
         schedule: Learning rate over training, by optimiser step; the paper's warm-up and cosine by default.
-        weights: A checkpoint whose weights training starts from; the optimiser and the data begin anew. To continue a
-            run is something else: ``fit`` in its run folder.
+        weights: What training starts from: a checkpoint of a run, or any weights that ``clip_lightning.load`` reads.
+            Position embeddings are interpolated to the encoders' sizes. The optimiser and the data begin anew; to
+            continue a run is something else: ``fit`` in its run folder.
+        image_tuning: What of the image tower is trained, how fast, and with how much memory.
+        text_tuning: The same of the text tower.
+        image_lora: Adapters of the image tower, which are then all that is trained of it.
+        text_lora: Adapters of the text tower.
 
     Raises:
         ValueError: If the parts do not fit each other.
@@ -47,18 +58,26 @@ class CLIPTask(LightningModule, HasSpec):
         tokenizer: Tokenizer,
         objective: Objective | None = None,
         embed_dim: int | None = None,
-        image_projection: bool = True,
+        image_projection: bool | Literal["mlp"] = True,
         optimizer: OptimizerCallable | None = None,
         schedule: Schedule | None = None,
         weights: str | None = None,
+        image_tuning: TowerTuning = _WHOLE,
+        text_tuning: TowerTuning = _WHOLE,
+        image_lora: LoRA | None = None,
+        text_lora: LoRA | None = None,
     ) -> None:
         super().__init__()
         _check_vocabulary(tokenizer, text_encoder)
-        self.model = CLIP(image_encoder, text_encoder, embed_dim=embed_dim, image_projection=image_projection)
+        self._tuned = (image_encoder, image_tuning), (text_encoder, text_tuning)
+        for tower, tuning in self._tuned:
+            prepare(tower, tuning)
+        self.model = CLIP(image_encoder, text_encoder, embed_dim, image_projection, image_lora, text_lora)
         self.tokenizer = tokenizer
         self.objective = objective or Contrastive()
         self.objective.setup(self.model)
         _freeze_what_is_not_trained(self.model, self.objective)
+        self.train()
         self.optimizer = optimizer or PAPER_ADAMW
         self.schedule = schedule or WarmupCosine()
         self.weights = weights
@@ -78,10 +97,13 @@ class CLIPTask(LightningModule, HasSpec):
         """Takes the weights that training is to start from, if there are any, once.
 
         Raises:
-            ValueError: If the file is no checkpoint, or of another model.
+            ValueError: If there are no such weights, or they are of another model.
         """
         if self.weights is not None and not self._has_started:
-            load_weights(self, read_checkpoint(self.weights), self.weights)
+            with without_adapters(self.model):
+                all_said = start_from(self, self.model, self.weights)
+            for said in all_said:
+                rank_zero_warn(f"model.weights {self.weights}: {said}")
         self._has_started = True
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -123,7 +145,8 @@ class CLIPTask(LightningModule, HasSpec):
         """The optimiser over decay groups, and the schedule by step."""
         # The scaler of 16-mixed unscales gradients by itself, which a fused optimiser would do a second time.
         fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
-        optimizer = build_optimizer(self.optimizer, self, fused=fused)
+        lr_factors = {key: value for tuned in self._tuned for key, value in learning_rate_factors(*tuned).items()}
+        optimizer = build_optimizer(self.optimizer, self, fused=fused, lr_factors=lr_factors)
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = LambdaLR(optimizer, functools.partial(self.schedule, total_steps=total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

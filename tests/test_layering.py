@@ -22,15 +22,15 @@ MAY_IMPORT = {
     "data": {"text"},
     "inference": {"models", "text", "data", "objectives", "results"},
     "evaluation": {"data", "results", "stats"},
-    "checkpoint": set(),
-    "interchange": {"checkpoint", "data", "models", "objectives", "text"},
-    "task": {"checkpoint", "models", "objectives", "optim", "text"},
+    "checkpoint": {"models"},
+    "interchange": {"checkpoint", "data", "models", "objectives", "results", "text"},
+    "task": {"checkpoint", "interchange", "models", "objectives", "optim", "text"},
     "datamodules": {"data", "task"},
     "tracking": {"results"},
     "reports": {"results", "stats"},
     "callbacks": {"checkpoint", "data", "evaluation", "inference", "reports", "results", "tracking"},
-    "cli": {"callbacks", "checkpoint", "data", "datamodules", "evaluation", "models", "objectives", "optim",
-            "reports", "results", "task", "text", "tracking"},
+    "cli": {"callbacks", "checkpoint", "data", "datamodules", "evaluation", "inference", "interchange",
+            "models", "objectives", "optim", "reports", "results", "task", "text", "tracking"},
 }  # fmt: skip
 
 THIRD_PARTY_NEVER = {

@@ -39,6 +39,26 @@ def test_only_matrices_decay():
     }  # fmt: skip
 
 
+def test_parameters_of_other_learning_rates_have_groups_of_their_own():
+    model = Model()
+    factors = {model.linear.weight: 0.5, model.linear.bias: 0.5, model.conv.weight: 0.1, model.frozen.weight: 0.7}
+    optimizer = build_optimizer(
+        functools.partial(torch.optim.SGD, lr=2.0, weight_decay=0.3), model, fused=False, lr_factors=factors
+    )
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    assert found[id(model.linear.weight)] == (1.0, 0.3)
+    assert found[id(model.linear.bias)] == (1.0, 0.0)
+    assert found[id(model.conv.weight)] == (pytest.approx(0.2), 0.3)
+    assert found[id(model.embedding.weight)] == (2.0, 0.3)
+    assert found[id(model.norm.bias)] == (2.0, 0.0)
+    assert id(model.frozen.weight) not in found
+    assert optimizer.param_groups[0]["lr"] == 2.0, "what is logged as the learning rate"
+    assert all(group["params"] and "lr_factor" not in group for group in optimizer.param_groups)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
+    assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx([0.1, 0.5, 1.0])
+    assert scheduler.base_lrs[0] == 2.0
+
+
 def test_the_optimiser_is_fused_where_it_can_be():
     assert build_optimizer(PAPER_ADAMW, Model(), fused=True).defaults["fused"] is True
     assert not build_optimizer(PAPER_ADAMW, Model(), fused=False).defaults["fused"]

@@ -14,7 +14,6 @@ from clip_lightning.cli.keys import KEYS, check_keys
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli, show_help
 from clip_lightning.data import PairLoader, Source, content_id
 from clip_lightning.text import Tokenizer
-from clip_lightning.text.cleaning import clean
 
 _WHAT = """Writes a picture of the first samples of the first epoch exactly as the training loader makes them: cropped,
 augmented and resized images, and captions as the tokeniser returns them. Takes the keys of fit; makes no run folder."""
@@ -115,15 +114,10 @@ def seen_text(tokenizer: Tokenizer, ids: Sequence[int], stored: str) -> tuple[st
         stored: The caption as it is stored.
 
     Returns:
-        The text of the ids, or the stored caption where the tokeniser cannot tell; and whether some of it is cut, which
-        for such a tokeniser is supposed of every caption that fills the context.
+        The text of the ids, or the stored caption where the tokeniser cannot tell; and whether some of it is cut.
     """
-    is_full = len(ids) == tokenizer.context_length
     decoded = tokenizer.decode(ids[1:-1])
-    if decoded is None:
-        return stored, is_full
-    # Tokenisers differ in where they put spaces.
-    return decoded, is_full and "".join(decoded.split()) != "".join(clean(stored).split())
+    return stored if decoded is None else decoded, tokenizer.cuts(stored)
 
 
 def _sources(sources: Sequence[Source]) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from clip_lightning.results import format_table
 from clip_lightning.tracking.logger import MLflowTracker
 from clip_lightning.tracking.provenance import add_start
 from clip_lightning.tracking.run_folder import RunFolder
+
+_CAPTIONS = 10_000
+"""Captions whose length is looked at before a run, which takes a part of a second."""
 
 RUN_DIR_VARIABLE = "CLIP_LIGHTNING_RUN_DIR"
 """Tells the processes that a strategy starts, which run this command line again, where the first one writes."""
@@ -206,6 +210,10 @@ def announce(cli: TrainingCLI, folder: RunFolder, checkpoint: Path | None) -> No
     sizes = " + ".join(f"{name} {_count(tower):,}" for name, tower in towers)
     print(f"model       {sizes}, {_count(model):,} parameters in all")
     print(f"data        {sum(map(len, data.train)):,} pairs, {data.batch_size:,} in a step")
+    captions = list(islice(chain.from_iterable(source.captions() for source in data.train), _CAPTIONS))
+    if cut := sum(map(cli.model.tokenizer.cuts, captions)):
+        length = cli.model.tokenizer.context_length
+        print(f"text        {cut:,} of the first {len(captions):,} captions lose what is beyond {length} tokens")
     print(f"run folder  {folder.path}")
     if checkpoint:
         print(f"continuing  {checkpoint}")

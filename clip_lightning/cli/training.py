@@ -118,6 +118,7 @@ def quiet() -> None:
         ".*isinstance.treespec, LeafSpec.*",
         ".*You are using `torch.load` with `weights_only=.*",
         ".*damaged samples (were replaced|are missing).*",  # a run tells of them at its end
+        r".*module\(s\) in eval mode at the start of training.*",  # the locked ones, as configured
         "Corrupt EXIF data.*",  # which leaves the picture as it is
         "Image size .* exceeds limit of .*",  # refused, and counted
     ):

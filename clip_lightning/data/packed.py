@@ -18,6 +18,7 @@ class PackedTexts:
     def __init__(self, texts: Iterable[str]) -> None:
         self._blocks: list[bytes] = []
         self._length = 0
+        self._recent: tuple[int, list[str]] = (-1, [])
         iterator = iter(texts)
         while block := list(itertools.islice(iterator, _BLOCK)):
             # File names that are not UTF-8 have surrogates.
@@ -37,4 +38,8 @@ class PackedTexts:
             yield from self._block(block)
 
     def _block(self, block: int) -> list[str]:
-        return zlib.decompress(self._blocks[block]).decode("utf-8", "surrogateescape").split(_SEPARATOR)
+        # What is read in order is in one block many times.
+        if self._recent[0] != block:
+            texts = zlib.decompress(self._blocks[block]).decode("utf-8", "surrogateescape").split(_SEPARATOR)
+            self._recent = block, texts
+        return self._recent[1]

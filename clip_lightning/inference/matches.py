@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from clip_lightning.data import Damaged, RawSample, Source, decode
 from clip_lightning.models import CLIP
+from clip_lightning.objectives.scoring import text_lengths
 from clip_lightning.results import Match
 from clip_lightning.text import Tokenizer
 
@@ -43,7 +44,8 @@ def best_captions(
     pixels = torch.stack([transform(decode(sample.image)) for sample in chosen])
     device = model.logit_scale.device
     image_embeds = F.normalize(model.encode_image(model.normalize(pixels.to(device))), dim=1)
-    text_embeds = F.normalize(model.encode_text(tokenizer(texts).to(device)), dim=1)
+    text = tokenizer(texts).to(device)
+    text_embeds = F.normalize(model.encode_text(text, text_lengths(text, tokenizer.eos_id)), dim=1)
     probability = (model.logit_scale.exp() * image_embeds @ text_embeds.T).softmax(dim=1)
     best = probability.topk(min(captions, len(texts)), dim=1)
     return [

@@ -1,21 +1,19 @@
-"""A trained model with its tokeniser, its image transform and its scorer, from one file."""
+"""A trained model with its tokeniser, its image transform and its scorer, from one file, folder or name."""
 
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
-from torch.optim import Optimizer
 
-from clip_lightning.checkpoint import KEY, build_described, load_weights, read_checkpoint
 from clip_lightning.data import CenterCrop, decode
+from clip_lightning.interchange.parts import read_parts
 from clip_lightning.models import CLIP
-from clip_lightning.objectives import Contrastive, Objective, Scorer
-from clip_lightning.spec import build
+from clip_lightning.objectives import Scorer
 from clip_lightning.text import Tokenizer
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
@@ -26,11 +24,12 @@ class Pretrained(NamedTuple):
 
     Args:
         model: The model, in evaluation mode.
-        tokenizer: Texts to token ids.
+        tokenizer: Texts to token ids; where a model has no text tower, it says so when it is called.
         transform: An image (a path, an encoded file, pixels or a PIL image) to the uint8 square that
             ``model.normalize`` takes.
         scorer: How the model scores classes, given what it was trained for.
-        card: Where it comes from, as plain data: "path" and the run's "config", None if no command line built it.
+        card: Where it comes from, as plain data: "path", "format", and the run's "config", None if no command line
+            built it.
     """
 
     model: CLIP
@@ -40,18 +39,32 @@ class Pretrained(NamedTuple):
     card: dict[str, Any]
 
 
-def load(path: str | Path, *, allow_modules: Collection[str] = ()) -> Pretrained:
-    """Loads a checkpoint of a run. Nothing of the file is unpickled, and nothing beside it is needed.
+def load(
+    path: str | Path,
+    *,
+    allow_modules: Collection[str] = (),
+    image_size: int | None = None,
+    context_length: int | None = None,
+    quick_gelu: bool | None = None,
+) -> Pretrained:
+    """Loads a model, recognised by what its files hold. Nothing of them is unpickled freely or run.
 
     Args:
-        path: The file, such as ``runs/NAME/TIME/checkpoints/best.ckpt``.
-        allow_modules: Modules beside the installed packages whose classes the checkpoint may name.
+        path: A checkpoint of a run, such as ``runs/NAME/TIME/checkpoints/best.ckpt``; a file of OpenAI or open_clip; a
+            folder of open_clip or transformers; what ``export --to safetensors`` wrote; ``hf-hub:OWNER/NAME``; or
+            ``timm:NAME`` for an image tower alone.
+        allow_modules: Modules beside the installed packages whose classes a checkpoint of this package may name.
+        image_size: Side of the images, in pixels, for which position embeddings are interpolated; the model's own by
+            default.
+        context_length: Longest text, in tokens, likewise.
+        quick_gelu: Whether the activation is ``QuickGELU``: for files that do not say it, and only for them.
 
     Returns:
         The model and what belongs to it, on the CPU.
 
     Raises:
-        ValueError: If the file is missing, damaged, holds code, names a class that it may not, or does not fit.
+        ValueError: If the file is missing, damaged, holds code, names a class that it may not, does not fit, or does
+            not say which activation its weights were trained with.
 
     Example:
         >>> model, tokenizer, transform, *_ = load("runs/quickstart/TIME/checkpoints/best.ckpt")  # doctest: +SKIP
@@ -59,28 +72,25 @@ def load(path: str | Path, *, allow_modules: Collection[str] = ()) -> Pretrained
         >>> text = model.encode_text(tokenizer(["a photo of a cat", "a photo of a dog"]))  # doctest: +SKIP
         >>> torch.nn.functional.cosine_similarity(image, text)  # doctest: +SKIP
     """
-    checkpoint = read_checkpoint(path)
-    model, tokenizer, objective = build_described(checkpoint, path, lambda spec: _parts(spec, allow_modules))
-    objective.setup(model)
-    trained = torch.nn.ModuleDict({"model": model, "objective": objective}).eval()
-    load_weights(trained, checkpoint, path)
-    crop = CenterCrop.of(model.pixels)
+    parts = read_parts(
+        path,
+        allow_modules=allow_modules,
+        image_size=image_size,
+        context_length=context_length,
+        quick_gelu=quick_gelu,
+    )
+    if parts.said:
+        warnings.warn(f"{path}: {'; '.join(parts.said)}", stacklevel=2)
+    crop = CenterCrop.of(parts.model.pixels)
     return Pretrained(
-        model,
-        tokenizer,
+        parts.model,
+        parts.tokenizer,
         lambda image: crop(decode(_readable(image))),
-        objective.scorer(model, tokenizer),
-        {"path": str(path), "config": checkpoint[KEY]["config"]},
+        parts.objective.scorer(parts.model, parts.tokenizer),
+        parts.card,
     )
 
 
 def _readable(image: ImageLike) -> bytes | np.ndarray | Image.Image:
     """An image as ``decode`` takes it."""
     return Path(image).read_bytes() if isinstance(image, str | Path) else image
-
-
-def _parts(spec: Any, allow_modules: Collection[str]) -> tuple[CLIP, Tokenizer, Objective]:
-    """What of a task's description belongs to the model; the task itself would need Lightning."""
-    parts = build(spec["init_args"], allow_modules=allow_modules, partial=(Optimizer,))
-    shape = {name: parts[name] for name in ("image_encoder", "text_encoder", "embed_dim", "image_projection")}
-    return CLIP(**shape), parts["tokenizer"], parts["objective"] or Contrastive()

@@ -64,7 +64,10 @@ class ImageEncoder(nn.Module, HasSpec, ABC):
         """Normalised pixels to pooled features (the paper's I_f, figure 3)."""
 
     def blocks(self) -> Sequence[nn.Module]:
-        """Stages from stem to head, for whatever treats depth by layers."""
+        """Its layers from the first to the last, for whatever treats depth by layers (``models.tuning``).
+
+        Parameters that are registered before the first block's are the stem, those behind it and in no block the head.
+        """
         return ()
 
 
@@ -89,6 +92,10 @@ class TextEncoder(nn.Module, HasSpec, ABC):
     ) -> Float[Tensor, "batch output_dim"]:
         """Token ids to pooled features (T_f); any number of tokens up to the context, pooled at ``length - 1``."""
 
+    def lengths(self, text: Int[Tensor, "batch tokens"]) -> Int[Tensor, "batch"]:
+        """Tokens of each text up to and with its end, which has the largest id, as in CLIP's vocabulary."""
+        return text.argmax(dim=-1) + 1
+
     def blocks(self) -> Sequence[nn.Module]:
-        """Stages from embedding to head, for whatever treats depth by layers."""
+        """Its layers from the first to the last, as in ``ImageEncoder.blocks``."""
         return ()

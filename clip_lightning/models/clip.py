@@ -1,12 +1,16 @@
 """The two-tower model: pixels and tokens into one space."""
 
 import math
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from clip_lightning.models.base import ImageEncoder, TextEncoder
+from clip_lightning.models.layers import MLP
+from clip_lightning.models.lora import LoRA, add_lora
+from clip_lightning.models.tuning import rest_what_is_locked
 from clip_lightning.spec import HasSpec
 
 
@@ -17,15 +21,18 @@ class CLIP(nn.Module, HasSpec):
         image_encoder: The image tower.
         text_encoder: The text tower; None where only images are encoded.
         embed_dim: Size of the shared space; the image tower's output where that is not projected.
-        image_projection: Whether a linear layer projects the image tower's output. The paper's ResNets project inside
-            their attention pool already.
+        image_projection: What projects the image tower's output: True for a linear layer, "mlp" for two with a GELU
+            between, False for none. The paper's ResNets project inside their attention pool already.
+        image_lora: Adapters of the image tower, which are then all that is trained of it.
+        text_lora: Adapters of the text tower.
 
     Attributes:
         logit_scale: Log of the factor on cosine similarities, from ``log(1 / 0.07)``.
         pixels: Size and normalisation of the images.
 
     Raises:
-        ValueError: If ``embed_dim`` is missing, or is not the image tower's output and that is not projected.
+        ValueError: If ``embed_dim`` is missing, or is not the image tower's output and that is not projected; or
+            adapters are asked for of a tower that is not there or cannot have them.
 
     Source: Radford et al. 2021 (arXiv 2103.00020), figure 3; temperature: section 2.5.
     """
@@ -38,18 +45,34 @@ class CLIP(nn.Module, HasSpec):
         image_encoder: ImageEncoder,
         text_encoder: TextEncoder | None,
         embed_dim: int | None = None,
-        image_projection: bool = True,
+        image_projection: bool | Literal["mlp"] = True,
+        image_lora: LoRA | None = None,
+        text_lora: LoRA | None = None,
     ) -> None:
         super().__init__()
         self.embed_dim = _embed_dim(image_encoder.output_dim, embed_dim, image_projection)
         self.pixels = image_encoder.pixels
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
-        self.image_projection = _projection(image_encoder.output_dim, self.embed_dim) if image_projection else None
+        self.image_projection: nn.Module | None = None
+        if image_projection:
+            project = _mlp_projection if image_projection == "mlp" else _projection
+            self.image_projection = project(image_encoder.output_dim, self.embed_dim)
         self.text_projection = _projection(text_encoder.output_dim, self.embed_dim) if text_encoder else None
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.register_buffer("pixel_mean", torch.tensor(self.pixels.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(self.pixels.std).view(3, 1, 1), persistent=False)
+        if image_lora is not None:
+            add_lora(image_encoder, image_lora)
+        if text_lora is not None and text_encoder is not None:
+            add_lora(text_encoder, text_lora)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode; parts that are not trained stay in evaluation mode."""
+        super().train(mode)
+        if mode:
+            rest_what_is_locked(self)
+        return self
 
     def normalize(self, image: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
         """Pixels as the image tower expects them.
@@ -96,8 +119,7 @@ class CLIP(nn.Module, HasSpec):
 
         Args:
             text: Token ids, any number up to the context.
-            length: Tokens of each text up to and with its end. If None, each text ends at its largest id, which is
-                the end of text in CLIP's vocabulary.
+            length: Tokens of each text up to and with its end; if None, read off the ids by ``TextEncoder.lengths``.
 
         Returns:
             Features.
@@ -108,7 +130,7 @@ class CLIP(nn.Module, HasSpec):
         if self.text_encoder is None or self.text_projection is None:
             raise ValueError("this model has no text encoder; give CLIP a text_encoder")
         if length is None:
-            length = text.argmax(dim=-1) + 1
+            length = self.text_encoder.lengths(text)
         features: Tensor = self.text_projection(self.text_encoder(text, length))
         return features
 
@@ -133,7 +155,7 @@ class CLIP(nn.Module, HasSpec):
         self.logit_scale.clamp_(max=math.log(max_multiplier))
 
 
-def _embed_dim(output_dim: int, embed_dim: int | None, image_projection: bool) -> int:
+def _embed_dim(output_dim: int, embed_dim: int | None, image_projection: bool | str) -> int:
     """Size of the shared space, which must be the image tower's output if that is not projected."""
     if image_projection and embed_dim is None:
         raise ValueError(f"embed_dim is missing; image_projection needs it (image_encoder.output_dim is {output_dim})")
@@ -151,3 +173,8 @@ def _projection(output_dim: int, embed_dim: int) -> nn.Linear:
     projection = nn.Linear(output_dim, embed_dim, bias=False)
     nn.init.normal_(projection.weight, std=output_dim**-0.5)
     return projection
+
+
+def _mlp_projection(output_dim: int, embed_dim: int) -> MLP:
+    """A tower's map into the shared space by two layers, as open_clip has it for timm's models."""
+    return MLP(output_dim, 2 * embed_dim, nn.GELU(), embed_dim)

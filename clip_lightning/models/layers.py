@@ -56,18 +56,41 @@ class MLP(nn.Module):
         width: Channels of a token.
         hidden: Channels between the layers.
         activation: What stands between the layers.
+        output: Channels of the result; ``width`` by default.
     """
 
-    def __init__(self, width: int, hidden: int, activation: nn.Module) -> None:
+    def __init__(self, width: int, hidden: int, activation: nn.Module, output: int | None = None) -> None:
         super().__init__()
         self.expand = nn.Linear(width, hidden)
         self.activation = activation
-        self.contract = nn.Linear(hidden, width)
+        self.contract = nn.Linear(hidden, width if output is None else output)
 
-    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+    def forward(self, x: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens output"]:
         """Mixes channels."""
         mixed: Tensor = self.contract(self.activation(self.expand(x)))
         return mixed
+
+
+class DropPath(nn.Module):
+    """Zeroes, in training, what a layer adds to some samples of a batch, and scales the rest to the same mean.
+
+    Args:
+        probability: Of zeroing a sample's, 0-1.
+
+    Source: Huang et al. 2016 (arXiv 1603.09382), section 3, with the scale in training and not afterwards.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        """The samples that are kept."""
+        if not self.training or self.probability == 0:
+            return x
+        keep = 1 - self.probability
+        mask = x.new_empty(len(x), *(1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask.div_(keep) if keep > 0 else x * mask
 
 
 class TransformerLayer(nn.Module):
@@ -79,6 +102,7 @@ class TransformerLayer(nn.Module):
         mlp_ratio: Hidden channels of the MLP, as a multiple of ``width``.
         quick_gelu: Whether the activation is ``QuickGELU`` and not the exact GELU.
         dropout: Probability, 0-1, of zeroing a channel of what is added.
+        drop_path: Probability, 0-1, of adding nothing to a sample.
         causal: Whether a token sees only itself and those before it.
 
     Raises:
@@ -93,6 +117,7 @@ class TransformerLayer(nn.Module):
         mlp_ratio: float = 4.0,
         quick_gelu: bool = False,
         dropout: float = 0.0,
+        drop_path: float = 0.0,
         causal: bool = False,
     ) -> None:
         super().__init__()
@@ -101,12 +126,30 @@ class TransformerLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = MLP(width, int(mlp_ratio * width), QuickGELU() if quick_gelu else nn.GELU())
         self.dropout = nn.Dropout(dropout)
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         """Adds both branches."""
-        x = x + self.dropout(self.attention(self.attention_norm(x)))
-        output: Tensor = x + self.dropout(self.mlp(self.mlp_norm(x)))
+        x = x + self.drop_path(self.dropout(self.attention(self.attention_norm(x))))
+        output: Tensor = x + self.drop_path(self.dropout(self.mlp(self.mlp_norm(x))))
         return output
+
+
+def drop_paths(last: float, depth: int) -> list[float]:
+    """Probability of each layer to add nothing: from 0 in the first, linearly to ``last``.
+
+    Args:
+        last: That of the last layer, 0 up to but not with 1.
+        depth: Number of layers.
+
+    Raises:
+        ValueError: If ``last`` is out of its range.
+
+    Source: Huang et al. 2016 (arXiv 1603.09382), section 3.
+    """
+    if not 0 <= last < 1:
+        raise ValueError(f"drop_path {last} is no probability below 1; Vision Transformers take 0 to 0.5")
+    return [last * layer / max(1, depth - 1) for layer in range(depth)]
 
 
 def check_heads(width: int, num_heads: int) -> None:

@@ -72,8 +72,8 @@ class ModifiedResNet(ImageEncoder):
         return pooled
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The stem and the stages."""
-        return (self.stem, *self.stages)
+        """The stem and every bottleneck."""
+        return (self.stem, *(bottleneck for stage in self.stages for bottleneck in stage.children()))
 
 
 class Stem(nn.Module):

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clip_lightning.models.base import TextEncoder
-from clip_lightning.models.layers import TransformerLayer
+from clip_lightning.models.layers import TransformerLayer, drop_paths
 
 
 class TextTransformer(TextEncoder):
@@ -21,9 +21,10 @@ class TextTransformer(TextEncoder):
         num_heads: Attention heads; must divide ``width``.
         quick_gelu: Whether the activation is that of OpenAI's released weights and not the exact GELU.
         dropout: Probability, 0-1, of zeroing a channel of what a layer adds.
+        drop_path: Probability, 0-1, that the last layer adds nothing to a sample; it grows linearly from the first.
 
     Raises:
-        ValueError: If ``num_heads`` does not divide ``width``.
+        ValueError: If ``num_heads`` does not divide ``width``, or a probability is out of its range.
 
     Source: Radford et al. 2021 (arXiv 2103.00020), section 2.4.
     """
@@ -37,13 +38,16 @@ class TextTransformer(TextEncoder):
         num_heads: int,
         quick_gelu: bool = False,
         dropout: float = 0.0,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__(context_length=context_length, vocab_size=vocab_size, output_dim=width)
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.position_embedding = nn.Parameter(torch.empty(context_length, width))
         layers = [
-            TransformerLayer(width, num_heads, quick_gelu=quick_gelu, dropout=dropout, causal=True)
-            for _ in range(depth)
+            TransformerLayer(
+                width, num_heads, quick_gelu=quick_gelu, dropout=dropout, drop_path=probability, causal=True
+            )
+            for probability in drop_paths(drop_path, depth)
         ]
         self.layers = nn.ModuleList(layers)
         self.output_norm = nn.LayerNorm(width)

@@ -1,6 +1,7 @@
 """Any image model of the timm library as a tower."""
 
 import difflib
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -8,38 +9,88 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clip_lightning.models.base import ImageEncoder, Pixels
+from clip_lightning.models.modified_resnet import AttentionPool
+
+Pooling = Literal["own", "average", "cls", "attention"]
 
 
 class TimmImageEncoder(ImageEncoder):
-    """An image model of timm without its classifier, with the pooling and the normalisation that it was made for.
+    """An image model of timm without its classifier, with the normalisation that it was made for.
 
     Args:
         name: Name in ``timm.list_models()``, with or without the tag of its weights.
         pretrained: Whether it starts from timm's weights, which are downloaded. A checkpoint brings its own weights, so
             a model that is built again from its specification starts without them.
         image_size: Side of the square input, in pixels; that of timm's weights by default.
+        pooling: How positions become one vector: as the model's own classifier would see it ("own"), by their mean
+            without class and register tokens ("average"), by the class token ("cls"), or by an attention pool as in the
+            paper's ResNets ("attention").
+        drop_path: Probability, 0-1, that the last layer adds nothing to a sample; the model's own by default.
+        patch_dropout: Share of the patches, 0-1, that each image loses in training; for Vision Transformers.
 
     Raises:
-        ValueError: If timm has no such model, or the model does not take images of this size.
+        ValueError: If timm has no such model, or the model does not take images of this size, or cannot be pooled or
+            thinned out in this way.
     """
 
-    def __init__(self, name: str, pretrained: bool = False, image_size: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        pretrained: bool = False,
+        image_size: int | None = None,
+        pooling: Pooling = "own",
+        drop_path: float | None = None,
+        patch_dropout: float = 0.0,
+    ) -> None:
         import timm  # costs a second, and no other tower needs it
 
         settings = _settings(name)
-        resized = {"img_size": image_size} if image_size and settings.fixed_input_size else {}
-        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **resized)
+        options: dict[str, Any] = {"img_size": image_size} if image_size and settings.fixed_input_size else {}
+        options |= {} if drop_path is None else {"drop_path_rate": drop_path}
+        options |= {"patch_drop_rate": patch_dropout} if patch_dropout else {}
+        model: Any = _create(name, pretrained, options)
         data = timm.data.resolve_model_data_config(model)
         size = image_size or data["input_size"][-1]
-        super().__init__(image_size=size, output_dim=_output_dim(model, name, size), pixels=_pixels(data, size))
+        _check_patch(model, name, size)
+        if pooling != "own":
+            model.reset_classifier(0, "")
+        shape = _output_shape(model, name, size)
+        channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+        channels = shape[-1] if len(shape) != 4 or channels_last else shape[1]
+        super().__init__(image_size=size, output_dim=channels, pixels=_pixels(data, size))
         self.model = model
+        self.pooling = pooling
+        self.channels_last = channels_last
+        self.prefix_tokens = int(getattr(model, "num_prefix_tokens", 0)) if len(shape) == 3 else 0
+        _check_pooling(name, pooling, shape, self.prefix_tokens)
+        if pooling == "attention":
+            if patch_dropout:
+                raise ValueError(
+                    f"pooling 'attention' needs all patches, but patch_dropout is {patch_dropout}; use 'cls'"
+                )
+            positions = _tokens(torch.empty(shape, device="meta"), channels_last).shape[1] - self.prefix_tokens
+            self.attention_pool = AttentionPool(positions, channels, _num_heads(channels), channels)
+        self._block_names = tuple(_block_names(model))
         self._init_args["pretrained"] = False
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
-        """What timm's classifier would see."""
+        """The model's output, pooled."""
         # Convolutions keep this layout, in which they are faster, as in ``ModifiedResNet``.
-        pooled: Tensor = self.model(image.contiguous(memory_format=torch.channels_last))
+        output: Tensor = self.model(image.contiguous(memory_format=torch.channels_last))
+        if self.pooling == "own":
+            return output
+        tokens = _tokens(output, self.channels_last)
+        if self.pooling == "cls":
+            return tokens[:, 0]
+        patches = tokens[:, self.prefix_tokens :]
+        if self.pooling == "average":
+            return patches.mean(dim=1)
+        pooled: Tensor = self.attention_pool(patches.mT[..., None])
         return pooled
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The layers as timm divides the model for learning rates that differ by layer."""
+        return tuple(self.model.get_submodule(name) for name in self._block_names)
 
 
 def _settings(name: str) -> Any:
@@ -58,8 +109,39 @@ def _settings(name: str) -> Any:
     raise ValueError(f"timm has no model {name!r}; nearest: {', '.join(nearest) or 'none, see timm.list_models()'}")
 
 
-def _output_dim(model: nn.Module, name: str, size: int) -> int:
-    """Channels that the model returns, measured, because timm has no attribute that holds for all its models.
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
+    """The model without its classifier.
+
+    Raises:
+        ValueError: If it does not know one of the options.
+    """
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    except (AssertionError, TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise ValueError(f"timm's {name!r} cannot be made with {given or 'its defaults'}: {error}") from None
+
+
+def _check_patch(model: nn.Module, name: str, size: int) -> None:
+    """Refuses a size that would leave a part of a patch.
+
+    Raises:
+        ValueError: With both numbers.
+    """
+    from timm.layers import PatchEmbed
+
+    embed = getattr(model, "patch_embed", None)
+    if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
+        return
+    patch = embed.patch_size[0]
+    if size % patch:
+        raise ValueError(f"patch_size {patch} of timm's {name!r} does not divide image_size {size}; change the latter")
+
+
+def _output_shape(model: nn.Module, name: str, size: int) -> torch.Size:
+    """Shape of what the model returns, measured, because timm has no attribute that holds for all its models.
 
     Raises:
         ValueError: If it fails on images of this size.
@@ -71,11 +153,65 @@ def _output_dim(model: nn.Module, name: str, size: int) -> int:
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ValueError(f"timm's {name!r} does not take images of {size} pixels, give another size: {error}") from None
     model.train()
-    assert output.ndim == 2, f"timm's {name!r} returned {tuple(output.shape)} in place of one vector an image"
-    return int(output.shape[1])
+    shape: torch.Size = output.shape
+    return shape
+
+
+def _check_pooling(name: str, pooling: Pooling, shape: torch.Size, prefix_tokens: int) -> None:
+    """Refuses a pooling of what the model does not have.
+
+    Raises:
+        ValueError: With the poolings that it allows.
+    """
+    if pooling == "own":
+        assert len(shape) == 2, f"timm's {name!r} returned {tuple(shape)} in place of one vector an image"
+    elif len(shape) == 2:
+        raise ValueError(f"timm's {name!r} returns one vector, so pooling {pooling!r} has no positions; use 'own'")
+    elif pooling == "cls" and not prefix_tokens:
+        raise ValueError(f"timm's {name!r} has no class token; use pooling 'own', 'average' or 'attention'")
+
+
+def _tokens(output: Tensor, channels_last: bool) -> Float[Tensor, "batch tokens channels"]:
+    """Positions of a feature map, or tokens as they are."""
+    if output.ndim == 3:
+        return output
+    return output.flatten(1, 2) if channels_last else output.flatten(2).mT
+
+
+def _num_heads(channels: int) -> int:
+    """One head for about 64 channels, as in CLIP, that divides them."""
+    return next(heads for heads in range(max(1, channels // 64), 0, -1) if channels % heads == 0)
 
 
 def _pixels(data: dict[str, Any], size: int) -> Pixels:
     """What the model's weights expect of images."""
     resize: Literal["shortest", "squash"] = "squash" if data["crop_mode"] == "squash" else "shortest"
     return Pixels(size, tuple(data["mean"]), tuple(data["std"]), data["interpolation"], resize)
+
+
+def _block_names(model: Any) -> Iterator[str]:
+    """The largest modules whose parameters all are in one of timm's layers, without the stem and the head.
+
+    A model that timm does not divide has none.
+    """
+    from timm.models import group_parameters
+
+    if not hasattr(model, "group_matcher"):
+        return
+    layer = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+    last = max(layer.values())
+    queue = [name for name, _ in model.named_children()]
+    while queue:
+        name = queue.pop(0)
+        module = model.get_submodule(name)
+        layers = {layer[f"{name}.{own}"] for own, _ in module.named_parameters()}
+        if len(layers) > 1:
+            queue[:0] = [f"{name}.{child}" for child, _ in module.named_children()]
+        elif layers and min(layers) > 0 and not _is_head(name, module, is_last=layers == {last}):
+            yield name
+
+
+def _is_head(name: str, module: nn.Module, is_last: bool) -> bool:
+    """Whether a module stands behind the layers: timm counts a final norm or convolution to the last layer."""
+    is_numbered = name[-1].isdigit() and any(True for child in module.children() for _ in child.parameters())
+    return "." not in name and is_last and not is_numbered

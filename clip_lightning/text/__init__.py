@@ -3,12 +3,14 @@
 from clip_lightning.text.base import Captions, Tokenizer
 from clip_lightning.text.bpe_tokenizer import BPETokenizer
 from clip_lightning.text.clip_tokenizer import CLIPTokenizer
+from clip_lightning.text.hf_tokenizer import HFTokenizer
 from clip_lightning.text.templates import fill, numbered_lines, read_lines, read_templates
 
 __all__ = [
     "BPETokenizer",
     "CLIPTokenizer",
     "Captions",
+    "HFTokenizer",
     "Tokenizer",
     "fill",
     "numbered_lines",

@@ -20,14 +20,14 @@ class Captions(ABC):
 class Tokenizer(HasSpec, ABC):
     """Turns texts into rows of token ids.
 
-    The end-of-text id is the largest id and occurs exactly once in a row, so a row's length can be read off it; the
-    padding id may be that of a real token (CLIP pads with 0, which is "!"), so no mask may be made from ids.
+    The end-of-text id occurs exactly once in a row, so a row's length can be read off it; the padding id may be that of
+    a real token (CLIP pads with 0, which is "!"), so no mask may be made from ids.
 
     Attributes:
         context_length: Tokens in a row, start and end included.
         vocab_size: Number of ids.
         pad_id: Id that fills a row behind its end.
-        eos_id: Id that ends a text: ``vocab_size - 1``.
+        eos_id: Id that ends a text; in CLIP's vocabulary and our own it is the largest, ``vocab_size - 1``.
     """
 
     context_length: int
@@ -42,6 +42,13 @@ class Tokenizer(HasSpec, ABC):
             ids: Ids of the text alone, without start, end and padding.
         """
         return None
+
+    def cuts(self, text: str) -> bool:
+        """Whether a text is longer than the context, so that its end is lost.
+
+        A tokeniser that cannot tell supposes it of every text that fills the context.
+        """
+        return bool(self([text])[0, -1] == self.eos_id)
 
     @abstractmethod
     def __call__(self, texts: list[str]) -> Int[Tensor, "batch context_length"]:

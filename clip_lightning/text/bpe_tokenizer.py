@@ -67,6 +67,15 @@ class BPETokenizer(Tokenizer):
         ids = [self._encode(clean(text)) for text in texts]
         return token_rows(ids, self.context_length, self.sos_id, self.eos_id)
 
+    def cuts(self, text: str) -> bool:
+        """Whether a text is longer than the context, so that its end is lost."""
+        return len(self._encode(clean(text))) > self.context_length - 2
+
+    @property
+    def bpe(self) -> tokenizers.Tokenizer:
+        """Encodes cleaned text, without start, end and padding: what other libraries can be told of it."""
+        return self._encode.bpe
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text that token ids stand for: cleaned, and what of it fitted the context."""
         return self._encode.decode(ids)

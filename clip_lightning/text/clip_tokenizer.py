@@ -76,6 +76,15 @@ class CLIPTokenizer(Tokenizer):
         encode = _clip_bpe()
         return token_rows([encode(clean(text)) for text in texts], self.context_length, self.sos_id, self.eos_id)
 
+    def cuts(self, text: str) -> bool:
+        """Whether a text is longer than the context, so that its end is lost."""
+        return len(_clip_bpe()(clean(text))) > self.context_length - 2
+
+    @property
+    def bpe(self) -> tokenizers.Tokenizer:
+        """Encodes cleaned text, without start, end and padding: what other libraries can be told of it."""
+        return _clip_bpe().bpe
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text that token ids stand for: cleaned, its words apart, and what of it fitted the context."""
         return _clip_bpe().decode(ids)

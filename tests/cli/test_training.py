@@ -9,9 +9,11 @@ import yaml
 
 from clip_lightning.__main__ import main
 from clip_lightning.checkpoint import read_checkpoint
+from clip_lightning.data import ShapeScenes
 from clip_lightning.results import read_results
 from clip_lightning.spec import spec_of
 from clip_lightning.task import CLIPTask
+from clip_lightning.text import BPETokenizer
 
 TINY = str(Path(__file__).parents[1] / "conf" / "tiny.yaml")
 
@@ -225,3 +227,20 @@ def test_epochs_that_do_not_measure_are_no_mistake(tmp_path):
     assert fit(tmp_path / "x", "--evaluation.every_n_epochs", "2", "--trainer.max_epochs", "3") == 0
     best, last = (read_checkpoint(tmp_path / "x" / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
     assert (best["global_step"], last["global_step"]) == (12, 18)
+
+
+def test_captions_that_are_cut_are_counted_before_training(tmp_path, capsys):
+    assert fit(tmp_path / "x", "--model.tokenizer.context_length", "12", "--trainer.max_epochs", "1") == 0
+    captions = list(ShapeScenes(size=96).captions())
+    tokenizer = CLIPTask.load_from_checkpoint(tmp_path / "x" / "checkpoints" / "last.ckpt").tokenizer
+    # Without a limit, a text has as many tokens as it needs.
+    free = BPETokenizer(tokenizer.vocab_size, 99, merges=tokenizer._init_args["merges"])
+    cut = int(((free(captions) == free.eos_id).int().argmax(dim=1) + 1 > 12).sum())
+    assert 0 < cut < len(captions)
+    told = f"text        {cut} of the first {len(captions)} captions lose what is beyond 12 tokens"
+    assert capsys.readouterr().out.count(told) == 1
+
+
+def test_nothing_is_said_of_captions_that_fit(tmp_path, capsys):
+    assert fit(tmp_path / "x", "--trainer.max_epochs", "1", "--model.tokenizer.context_length", "64") == 0
+    assert "captions lose" not in capsys.readouterr().out

@@ -114,6 +114,19 @@ def test_the_shared_space_is_the_image_towers_output_without_a_projection():
         CLIP(vit(), None)
 
 
+def test_two_layers_with_a_gelu_can_project():
+    model = CLIP(vit(), None, embed_dim=8, image_projection="mlp").eval()
+    pooled = torch.randn(3, 16)
+    first, second = model.image_projection.expand, model.image_projection.contract
+    assert first.out_features == 16
+    expected = torch.nn.functional.gelu(pooled @ first.weight.T + first.bias) @ second.weight.T + second.bias
+    torch.testing.assert_close(model.image_projection(pooled), expected)
+    assert model.encode_image(torch.randn(2, 3, 16, 16)).shape == (2, 8)
+    assert spec_of(build(spec_of(model))) == spec_of(model)
+    with pytest.raises(ValueError, match="embed_dim is missing"):
+        CLIP(vit(), None, image_projection="mlp")
+
+
 def test_without_a_text_tower_text_is_refused():
     with pytest.raises(ValueError, match="no text encoder"):
         CLIP(vit(), None, embed_dim=8).encode_text(torch.zeros(1, 3, dtype=torch.int64))

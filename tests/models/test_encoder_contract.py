@@ -9,6 +9,7 @@ import torch
 
 from clip_lightning import models
 from clip_lightning.models import (
+    HFTextEncoder,
     ImageEncoder,
     ModifiedResNet,
     TextEncoder,
@@ -19,16 +20,22 @@ from clip_lightning.models import (
 from clip_lightning.spec import build, spec_of
 from examples.mixer import Mixer
 
+TINY_BERT = {
+    "model_type": "bert", "vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 32, "max_position_embeddings": 8, "type_vocab_size": 1,
+}  # fmt: skip
+
 SMALL = {
     VisionTransformer: {"image_size": 16, "patch_size": 8, "width": 16, "depth": 2, "num_heads": 2},
     ModifiedResNet: {"image_size": 32, "blocks": [1, 2], "output_dim": 10, "width": 8},
     TimmImageEncoder: {"name": "test_vit", "image_size": 32},
     TextTransformer: {"context_length": 8, "vocab_size": 20, "width": 16, "depth": 2, "num_heads": 2},
+    HFTextEncoder: {"context_length": 8, "vocab_size": 20, "config": TINY_BERT},
     Mixer: {"image_size": 16, "patch_size": 4, "width": 16, "depth": 2},
 }
 
 # A bias of the keys moves all scores of a query alike, so softmax takes it out.
-WITHOUT_EFFECT = {"attention_pool.key.bias"}
+WITHOUT_EFFECT = {"attention_pool.key.bias"} | {f"model.encoder.layer.{n}.attention.self.key.bias" for n in (0, 1)}
 
 
 def concrete_subclasses(base):

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from torchvision.ops import stochastic_depth
 
 from clip_lightning.models import ModifiedResNet, Pixels, TextTransformer, VisionTransformer
+from clip_lightning.models.layers import DropPath, drop_paths
+from clip_lightning.models.vit import drop_patches
 
 
 @pytest.fixture
@@ -64,18 +67,53 @@ def test_a_resnet_has_as_many_stages_as_asked_for(stages):
     assert x.shape == (2, 8 * 4 * 2 ** (stages - 1), side, side)
 
 
+def test_a_resnets_blocks_are_the_stem_and_every_bottleneck():
+    tower = ModifiedResNet(32, (2, 3), output_dim=6, width=8)
+    assert tower.blocks() == (tower.stem, *tower.stages[0], *tower.stages[1])
+
+
+def test_paths_are_dropped_as_torchvision_drops_them():
+    x = torch.randn(64, 3, 5)
+    torch.manual_seed(5)
+    expected = stochastic_depth(x, 0.3, "row", training=True)
+    torch.manual_seed(5)
+    drop = DropPath(0.3)
+    assert torch.equal(drop(x), expected)
+    assert drop.eval()(x) is x
+    assert drop_paths(0.3, 4) == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert drop_paths(0.3, 1) == [0.0]
+
+
+def test_dropped_patches_leave_the_class_token_and_distinct_patches_of_each_image():
+    x = torch.arange(2 * 9).float().view(2, 9, 1)
+    kept = drop_patches(x, 0.5)
+    assert kept.shape == (2, 5, 1)
+    assert torch.equal(kept[:, 0], x[:, 0])
+    chosen = [set(row.flatten().tolist()) for row in kept[:, 1:]]
+    assert all(len(row) == 4 for row in chosen)
+    assert chosen[0] <= set(range(1, 9))
+    assert chosen[1] <= set(range(10, 18))
+    many = drop_patches(x[:1].expand(2000, 9, 1), 0.5)[:, 1:].flatten().long().bincount(minlength=9)
+    assert many[0] == 0
+    assert many[1:].float().std() < 0.1 * many[1:].float().mean(), "every patch is as likely"
+    assert drop_patches(x, 0.99).shape == (2, 2, 1), "one patch at least"
+
+
 @pytest.mark.parametrize(
     "build",
     [
         lambda dropout: VisionTransformer(16, 8, 16, 2, 2, dropout=dropout),
+        lambda drop_path: VisionTransformer(16, 8, 16, 2, 2, drop_path=drop_path),
+        lambda patch_dropout: VisionTransformer(16, 8, 16, 2, 2, patch_dropout=patch_dropout),
         lambda dropout: TextTransformer(4, 9, 16, 2, 2, dropout=dropout),
+        lambda drop_path: TextTransformer(4, 9, 16, 2, 2, drop_path=drop_path),
     ],
 )
 def test_dropout_acts_in_training_alone(build):
-    inputs = (torch.randn(2, 3, 16, 16),)
+    inputs = (torch.randn(8, 3, 16, 16),)
     tower = build(0.5)
     if isinstance(tower, TextTransformer):
-        inputs = (torch.randint(0, 9, (2, 4)), torch.tensor([4, 3]))
+        inputs = (torch.randint(0, 9, (8, 4)), torch.tensor([4, 3] * 4))
     assert not torch.equal(tower(*inputs), tower(*inputs))
     tower.eval()
     assert torch.equal(tower(*inputs), tower(*inputs))
@@ -92,6 +130,9 @@ def test_dropout_acts_in_training_alone(build):
         (lambda: ModifiedResNet(32, (1, 0), 8), r"blocks \(1, 0\) has an empty stage"),
         (lambda: ModifiedResNet(32, (), 8), r"blocks \(\) has an empty stage"),
         (lambda: ModifiedResNet(32, (1, 1), 8, width=8, num_heads=3), "num_heads 3 does not divide 64"),
+        (lambda: VisionTransformer(16, 8, 16, 1, 2, patch_dropout=1.0), "patch_dropout 1.0 is no share below 1"),
+        (lambda: VisionTransformer(16, 8, 16, 1, 2, drop_path=1.0), "drop_path 1.0 is no probability below 1"),
+        (lambda: TextTransformer(8, 9, 16, 1, 2, drop_path=-0.1), "drop_path -0.1 is no probability"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(build, words):

@@ -67,3 +67,10 @@ def test_survives_pickle_and_checkpoint():
 def test_context_without_room_is_refused():
     with pytest.raises(ValueError, match="context_length 1"):
         CLIPTokenizer(context_length=1)
+
+
+def test_a_text_that_is_cut_is_known():
+    short, wide = CLIPTokenizer(context_length=8), CLIPTokenizer(context_length=9000)
+    for text in [*HOSTILE, "one two three four five six", "one two three four five six seven"]:
+        tokens = int((wide([text]) == wide.eos_id).int().argmax()) + 1
+        assert short.cuts(text) == (tokens > 8), text

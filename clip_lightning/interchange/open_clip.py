@@ -1,0 +1,112 @@
+"""Folders of open_clip: ``open_clip_config.json`` and weights beside it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clip_lightning.interchange.archive import read_file
+from clip_lightning.interchange.foreign import HEAD_WIDTH, Foreign
+from clip_lightning.interchange.openai import layout_of, state_dict_of
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+WEIGHT_FILES = (WEIGHTS, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+"""Names that open_clip gives weights (open_clip/constants.py), the safest first."""
+
+_ALWAYS = {"ls_init_value": None, "pool_type": ("tok", "argmax"), "pos_embed_type": "learnable", "proj_type": "linear"}
+_VISION = {"image_size", "layers", "width", "head_width", "mlp_ratio", "patch_size", "patch_dropout"}
+_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "eos_id"}
+_UNUSED = {"attn_pooler_queries", "attn_pooler_heads", "timm_pool", "timm_proj", "timm_drop", "hf_proj_type"}
+_UNUSED |= {"hf_pooler_type", "hf_model_pretrained", "timm_model_pretrained", "block_type", "output_tokens"}
+_MODEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "init_logit_scale"}
+
+
+def read_open_clip(folder: Path, weights: Path | None = None) -> Foreign:
+    """Reads a folder as open_clip's ``local-dir:`` takes it.
+
+    Args:
+        folder: Where ``open_clip_config.json`` is.
+        weights: The file of the weights; the first one of open_clip's names in the folder by default.
+
+    Returns:
+        The weights.
+
+    Raises:
+        ValueError: If there are no weights, or the configuration asks for what the paper's models do not have.
+    """
+    config = read_json(folder / CONFIG)
+    model = config.get("model_cfg")
+    if not isinstance(model, dict) or not all(isinstance(model.get(of), dict) for of in ("vision_cfg", "text_cfg")):
+        raise ValueError(f"{folder / CONFIG} describes no model: it lacks model_cfg with vision_cfg and text_cfg")
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    others = [*_others(model, _MODEL, ""), *_others(vision, _VISION, "vision_cfg."), *_others(text, _TEXT, "text_cfg.")]
+    if others:
+        raise ValueError(
+            f"{folder / CONFIG} describes a model that is none of the paper's and cannot be read: it has "
+            f"{', '.join(others[:10])}"
+        )
+    weights = weights or find_weights(folder, WEIGHT_FILES)
+    tensors = state_dict_of(read_file(weights).data)
+    head_width = int(vision.get("head_width", HEAD_WIDTH))
+    channels = int(vision.get("width", 768))
+    if "patch_size" not in vision or isinstance(vision.get("layers"), list):
+        channels *= 32  # of the last stage of a ResNet, which the attention pool works on
+    return Foreign(
+        str(weights),
+        "open_clip",
+        layout_of(tensors).to_ours(tensors),
+        quick_gelu=bool(model.get("quick_gelu", False)),
+        image_heads=channels // head_width,
+        text_heads=int(text.get("heads", 8)),
+        pixels=_pixels(config.get("preprocess_cfg") or {}, folder),
+    )
+
+
+def _others(config: Mapping[str, Any], known: set[str], prefix: str) -> list[str]:
+    """Settings that change the model from the paper's."""
+    others = {name: value for name, value in config.items() if name not in known | _UNUSED}
+    return [
+        f"{prefix}{name} {value!r}"
+        for name, value in others.items()
+        if value and value != _ALWAYS.get(name) and value not in (_ALWAYS.get(name) or ())
+    ]
+
+
+def _pixels(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Arguments of ``Pixels`` but the size."""
+    resize, interpolation = config.get("resize_mode", "shortest"), config.get("interpolation", "bicubic")
+    if resize not in ("shortest", "squash") or interpolation not in ("bicubic", "bilinear"):
+        raise ValueError(
+            f"{folder / CONFIG} asks for resize_mode {resize!r} and interpolation {interpolation!r}; shortest or "
+            "squash, and bicubic or bilinear can be done"
+        )
+    given = {name: tuple(config[name]) for name in ("mean", "std") if name in config}
+    return {"resize": resize, "interpolation": interpolation, **given}
+
+
+def find_weights(folder: Path, names: tuple[str, ...]) -> Path:
+    """The first of some files that is there.
+
+    Raises:
+        ValueError: If none of them is.
+    """
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    if found is None:
+        raise ValueError(f"folder {str(folder)!r} has no weights; they may be called {', '.join(names)}")
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        ValueError: If it holds none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return content

@@ -1,0 +1,167 @@
+"""The parts of a model that was read: what ``load`` gives to use, and ``export`` writes."""
+
+import inspect
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.optim import Optimizer
+
+from clip_lightning.checkpoint import KEY, build_described, load_weights
+from clip_lightning.interchange.foreign import Foreign, build_model
+from clip_lightning.interchange.sources import read_source
+from clip_lightning.models import CLIP, TimmImageEncoder
+from clip_lightning.models.lora import merge_lora
+from clip_lightning.models.positions import fit_positions
+from clip_lightning.objectives import Contrastive, Objective
+from clip_lightning.spec import build
+from clip_lightning.text import CLIPTokenizer, Tokenizer
+
+TIMM = "timm:"
+
+
+class Parts(NamedTuple):
+    """A model and what belongs to it.
+
+    Args:
+        model: The model, in evaluation mode.
+        tokenizer: The one that it was trained with.
+        objective: What it was trained for.
+        card: Where it comes from, as plain data: "path", "format", and the run's "config", None if there is none.
+        said: What the user is to know of how it was read.
+    """
+
+    model: CLIP
+    tokenizer: Tokenizer
+    objective: Objective
+    card: dict[str, Any]
+    said: list[str]
+
+
+class NoTokenizer(Tokenizer):
+    """Stands where a model has no text tower, and says so when it is used.
+
+    Args:
+        name: The model's name, for the message.
+    """
+
+    context_length = vocab_size = pad_id = eos_id = 0
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, texts: list[str]) -> Int[Tensor, "batch context_length"]:
+        """Refuses.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(f"{self.name!r} has an image tower alone and takes no texts; use it for image features")
+
+
+def read_parts(
+    path: str | Path,
+    *,
+    allow_modules: Collection[str] = (),
+    image_size: int | None = None,
+    context_length: int | None = None,
+    quick_gelu: bool | None = None,
+) -> Parts:
+    """Reads a model of any known format; the arguments are those of ``clip_lightning.load``.
+
+    Raises:
+        ValueError: If there is nothing, nothing known, nothing safe, or it does not fit.
+    """
+    if str(path).startswith(TIMM):
+        return _timm_parts(str(path), image_size)
+    source = read_source(path)
+    if not isinstance(source, Foreign):
+        return _own_parts(source, path, allow_modules, {"image_size": image_size, "context_length": context_length})
+    model, said = build_model(source, image_size=image_size, context_length=context_length, quick_gelu=quick_gelu)
+    text = model.text_encoder
+    assert text is not None
+    if text.vocab_size != CLIPTokenizer.vocab_size:
+        raise ValueError(
+            f"{source.path!r} has {text.vocab_size:,} token ids, and CLIP's vocabulary {CLIPTokenizer.vocab_size:,}: "
+            "which texts they stand for is not known, so it cannot be loaded"
+        )
+    card = {"path": str(path), "format": source.format, "config": None}
+    return Parts(model, CLIPTokenizer(text.context_length), Contrastive(), card, said)
+
+
+def _timm_parts(name: str, image_size: int | None) -> Parts:
+    """A model of timm with its weights, which takes images alone.
+
+    Raises:
+        ValueError: If there is no such model, or its weights cannot be had.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        encoder = TimmImageEncoder(name.removeprefix(TIMM), pretrained=True, image_size=image_size)
+    except (OSError, RuntimeError, HfHubHTTPError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"the weights of {name!r} are not on this machine and cannot be fetched: {reason}") from None
+    model = CLIP(encoder, None, image_projection=False)
+    return Parts(model.eval(), NoTokenizer(name), Contrastive(), {"path": name, "format": "timm", "config": None}, [])
+
+
+def _own_parts(
+    checkpoint: dict[str, Any], path: str | Path, allow_modules: Collection[str], sizes: Mapping[str, int | None]
+) -> Parts:
+    """The parts that a checkpoint of this package describes, of other sizes if any are given."""
+    wanted = {name: size for name, size in sizes.items() if size is not None}
+    model, tokenizer, objective = build_described(
+        checkpoint, path, lambda spec: _build(_resized(spec["init_args"], wanted), allow_modules)
+    )
+    objective.setup(model)
+    trained = torch.nn.ModuleDict({"model": model, "objective": objective}).eval()
+    said: list[str] = []
+    if wanted:
+        tensors, said = fit_positions(checkpoint["state_dict"], trained.state_dict(), prefix="model.")
+        checkpoint = {**checkpoint, "state_dict": tensors}
+    load_weights(trained, checkpoint, path)
+    merge_lora(model)
+    card = {"path": str(path), "format": "clip_lightning", "config": checkpoint[KEY]["config"]}
+    return Parts(model, tokenizer, objective, card | {"samples_seen": _samples_seen(checkpoint)}, said)
+
+
+def _samples_seen(checkpoint: Mapping[str, Any]) -> int | None:
+    """Image-text pairs that the weights were trained on, repeated ones included; None if the checkpoint has no count.
+
+    Each epoch has as many whole batches as fit into it, of which the last epoch may have had a part.
+    """
+    if "samples_seen" in checkpoint[KEY]:  # of an export
+        seen = checkpoint[KEY]["samples_seen"]
+        return None if seen is None else int(seen)
+    place = checkpoint.get("ImageTextDataModule", {}).get("train")
+    if place is None or not place["batches"]:
+        return None
+    batch = place["samples"] // place["batches"]
+    return int(place["epoch"] * (place["identity"]["samples_per_epoch"] // batch) * batch + place["samples"])
+
+
+def _build(arguments: Mapping[str, Any], allow_modules: Collection[str]) -> tuple[CLIP, Tokenizer, Objective]:
+    """What of a task's description belongs to the model; the task itself would need Lightning."""
+    parts = build(dict(arguments), allow_modules=allow_modules, partial=(Optimizer,))
+    model = CLIP(**{name: parts[name] for name in inspect.signature(CLIP).parameters if name in parts})
+    return model, parts["tokenizer"], parts["objective"] or Contrastive()
+
+
+def _resized(arguments: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The description of a task whose towers and tokeniser have other sizes."""
+    resized = dict(arguments)
+    places = {"image_size": ("image_encoder",), "context_length": ("text_encoder", "tokenizer")}
+    for name, size in sizes.items():
+        for part in places[name]:
+            given = dict(resized[part]["init_args"])
+            if name not in given:
+                raise ValueError(f"{resized[part]['class_path']} has no argument {name}, so it has one size alone")
+            given[name] = size
+            if isinstance(pixels := given.get("pixels"), Mapping) and part == "image_encoder":
+                given["pixels"] = {**pixels, "init_args": {**pixels["init_args"], "size": size}}
+            resized[part] = {**resized[part], "init_args": given}
+    return resized
