@@ -13,8 +13,8 @@ from numpy import ndarray as NDArray
 from clip_lightning.reports.style import FAINT, INK, ORANGE, RULE, new_figure, styled
 
 # All in inches.
-_WIDTH, _MARGIN, _GAP = 10.0, 0.15, 0.17
-_LINE, _FACT = 0.148, 0.19
+WIDTH, MARGIN, GAP = 10.0, 0.15, 0.17
+LINE, FACT = 0.148, 0.19
 _MOST_LINES = 12
 
 
@@ -42,29 +42,29 @@ def sheet(samples: Sequence[Sample], title: str, facts: Sequence[tuple[str, str]
     """
     longest = max(len(sample.caption) for sample in samples)
     columns, letters = (6, 25) if longest <= 80 else (4, 40)
-    side = (_WIDTH - 2 * _MARGIN - (columns - 1) * _GAP) / columns
+    side = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
     texts = [_lines(sample.caption, letters) for sample in samples]
     # A row is as high as its longest caption, with the mark if that is cut.
     needed = [len(text) + sample.is_cut for sample, text in zip(samples, texts, strict=True)]
     lines = [max(needed[start : start + columns]) for start in range(0, len(samples), columns)]
-    heights = [side + 0.07 + _LINE * number + _GAP for number in lines]
-    head = _MARGIN + 0.42 + _FACT * len(facts)
+    heights = [side + 0.07 + LINE * number + GAP for number in lines]
+    head = MARGIN + 0.42 + FACT * len(facts)
     with styled():
-        figure = new_figure(_WIDTH, head + sum(heights))
-        axes = _page(figure, head + sum(heights))
-        _draw_head(axes, title, facts)
+        figure = new_figure(WIDTH, head + sum(heights))
+        axes = new_page(figure, head + sum(heights))
+        draw_head(axes, title, facts)
         for place, (sample, text) in enumerate(zip(samples, texts, strict=True)):
             row, column = divmod(place, columns)
-            left, top = _MARGIN + column * (side + _GAP), head + sum(heights[:row])
+            left, top = MARGIN + column * (side + GAP), head + sum(heights[:row])
             _draw_sample(axes, sample, text, left, top, side)
     return figure
 
 
-def _page(figure: Figure, height: float) -> Axes:
+def new_page(figure: Figure, height: float) -> Axes:
     """Axes over the whole page, in inches from its upper left corner."""
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, _WIDTH)
+    axes.set_xlim(0, WIDTH)
     axes.set_ylim(height, 0)
     axes.set_autoscale_on(False)
     axes.axis("off")
@@ -80,12 +80,13 @@ def _lines(caption: str, letters: int) -> list[str]:
     return lines
 
 
-def _draw_head(axes: Axes, title: str, facts: Sequence[tuple[str, str]]) -> None:
-    axes.text(_MARGIN, _MARGIN, title, fontsize=12, fontweight="bold", va="top")
+def draw_head(axes: Axes, title: str, facts: Sequence[tuple[str, str]]) -> None:
+    """The headline, and below it names and values, a line each."""
+    axes.text(MARGIN, MARGIN, title, fontsize=12, fontweight="bold", va="top")
     for place, (name, value) in enumerate(facts):
-        y = _MARGIN + 0.3 + _FACT * place
-        axes.text(_MARGIN, y, name, color=FAINT, va="top")
-        axes.text(_MARGIN + 0.85, y, value, color=INK, va="top")
+        y = MARGIN + 0.3 + FACT * place
+        axes.text(MARGIN, y, name, color=FAINT, va="top")
+        axes.text(MARGIN + 0.85, y, value, color=INK, va="top")
 
 
 def _draw_sample(axes: Axes, sample: Sample, lines: Sequence[str], left: float, top: float, side: float) -> None:
@@ -101,4 +102,4 @@ def _draw_sample(axes: Axes, sample: Sample, lines: Sequence[str], left: float, 
     if sample.is_cut:
         coloured.append(("… cut to the context", ORANGE))
     for number, (line, colour) in enumerate(coloured):
-        axes.text(left, top + side + 0.07 + _LINE * number, line, color=colour, fontsize=7.5, va="top")
+        axes.text(left, top + side + 0.07 + LINE * number, line, color=colour, fontsize=7.5, va="top")

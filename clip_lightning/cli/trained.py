@@ -1,0 +1,152 @@
+"""What the verbs that use a trained model share: their options, the model, and the images."""
+
+import argparse
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from clip_lightning.cli.errors import UserError
+from clip_lightning.inference.images import printable
+from clip_lightning.interchange import Pretrained, load
+
+_MOST_WORKERS = 16
+_SHOWN = 20
+
+
+class VerbParser(argparse.ArgumentParser):
+    """Options of a verb; a mistake in them is one message, with the nearest option where there is none of a name.
+
+    Args:
+        verb: The verb.
+        description: What it does.
+    """
+
+    def __init__(self, verb: str, description: str) -> None:
+        self._known: list[str] = []
+        super().__init__(
+            f"clip_lightning {verb}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Adds an option, and remembers its name."""
+        self._known += names
+        return super().add_argument(*names, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Tells of a mistake."""
+        raise UserError(f"{message}; {self.prog} --help names the options")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options.
+
+        Raises:
+            UserError: If one is not known, misses its value, or is missing.
+        """
+        # Before the parser, which would say of a mistyped option only that the right one is missing.
+        for argument in arguments:
+            name = argument.partition("=")[0]
+            if argument.startswith("--") and name not in self._known:
+                near = difflib.get_close_matches(name, self._known, n=1)
+                there = f"did you mean {near[0]}?" if near else f"there are: {', '.join(self._known[2:])}"
+                raise UserError(f"option {name} is not known; {there}")
+        return self.parse_args(arguments)
+
+
+def add_model_options(parser: argparse.ArgumentParser, checkpoint_help: str, is_required: bool = True) -> None:
+    """The options that say which model is used, and where."""
+    parser.add_argument("--checkpoint", required=is_required, help=checkpoint_help)
+    parser.add_argument(
+        *("--allow_module",), action="append", default=[], metavar="NAME",
+        help="a module of yours whose classes the checkpoint may name, such as examples.mixer",
+    )  # fmt: skip
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ...; by default cuda where there is one")
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which images are read, and how."""
+    parser.add_argument(
+        *("--images",), required=True, nargs="+", metavar="PATH",
+        help="folders, image files or shards (.tar), also as quoted patterns such as 'train-{000..099}.tar'",
+    )  # fmt: skip
+    parser.add_argument("--batch_size", type=int, default=64, help="images encoded at once (%(default)s)")
+    parser.add_argument("--num_workers", type=int, help="processes that decode images; by default the spare CPUs")
+
+
+def open_model(options: argparse.Namespace) -> Pretrained:
+    """The model that the options name, on its device.
+
+    Raises:
+        UserError: If there is no such device.
+        ValueError: If the checkpoint cannot be loaded.
+    """
+    device = device_of(options.device)
+    pretrained = load(options.checkpoint, allow_modules=options.allow_module)
+    pretrained.model.to(device)
+    return pretrained
+
+
+def device_of(name: str) -> str:
+    """A device that is there.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"--device {name!r} is not to be had; leave the option out, or give cpu") from None
+    return name
+
+
+def workers(given: int | None, num_processes: int = 1) -> int:
+    """How many processes decode for each that encodes: what is given, or the CPUs that are left over.
+
+    Raises:
+        UserError: If the number is negative.
+    """
+    if given is None:
+        return (
+            min(len(os.sched_getaffinity(0)) // num_processes - 1, _MOST_WORKERS)
+            if hasattr(os, "sched_getaffinity")
+            else 0
+        )
+    if given < 0:
+        raise UserError(f"--num_workers {given} must be 0 at least")
+    return given
+
+
+def check_file(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
+    """Refuses a file that could not be written, before anything is done for it.
+
+    Raises:
+        UserError: If its suffix is another, or its folder does not exist.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f"{option} {str(path)!r} must end in {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {str(path)!r}: folder {str(path.parent)!r} does not exist; make it first")
+
+
+def unreadable_lines(missing: Sequence[tuple[str, str]], elsewhere: str) -> list[str]:
+    """Lines that tell of images which could not be read.
+
+    Args:
+        missing: Place and reason of each.
+        elsewhere: Where all of them are named if there are too many to be shown; empty if nowhere.
+    """
+    shown = missing if not elsewhere else missing[:_SHOWN]
+    lines = [f"unreadable: {printable(place)}: {reason}" for place, reason in shown]
+    if len(missing) > len(shown):
+        lines.append(f"unreadable: {len(missing) - len(shown):,} more, which {elsewhere} names")
+    return lines
