@@ -47,21 +47,25 @@ def small_run(tmp_path_factory):
 
 
 def test_the_commands_run(small_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    Path("photos").mkdir()
+    for number in range(3):
+        Image.new("RGB", (70, 66), (80 * number, 90, 0)).save(f"photos/{number}.png")
     commands = [line for block in blocks("sh") for line in block.splitlines() if "-m clip_lightning" in line]
     assert len(commands) >= 2
     for number, command in enumerate(commands):
-        arguments = shlex.split(command.replace(TIME, str(small_run)), comments=True)[3:]
+        command = command.replace(TIME, str(small_run)).replace("configs/", f"{REPOSITORY}/configs/")
+        arguments = shlex.split(command, comments=True)[3:]
         if arguments[0] == "fit":
             arguments += ["--run_dir", str(tmp_path / str(number)), "--trainer.logger", "false"]
             arguments += ["--trainer.max_epochs", "1", "--data.samples_per_epoch", "256"]
             arguments += ["--model.tokenizer.corpus.size", "64", "--data.train.size", "256"]
         if arguments[0] == "reproduce":
             arguments += ["--run_dir", str(tmp_path / str(number))]
-        if arguments[0] == "data":
-            arguments += ["--output", str(tmp_path / "sheet.png")]
         assert main(arguments) == 0, command
     assert "test/zero_shot" in capsys.readouterr().out
+    assert {"exported", "features", "hits.png", "labels.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.fixture
@@ -115,5 +119,6 @@ def test_the_python_example_runs(small_run, tmp_path, monkeypatch):
     exec(next(block for block in blocks("python") if "load(" in block).replace(TIME, str(small_run)), names)
     assert names["image_features"].shape == (1, names["model"].embed_dim)
     assert names["text_features"].shape == (2, names["model"].embed_dim)
-    assert isinstance(names["text_features"], torch.Tensor)
+    assert names["similarity"].shape == (2,)
+    assert names["similarity"].abs().max() <= 1 + 1e-6
     assert clip_lightning.__version__ in (REPOSITORY / "pyproject.toml").read_text()

@@ -114,7 +114,7 @@ def test_a_run_that_started_from_weights_goes_on_from_its_own(whole, tmp_path):
     [
         (lambda path: None, "does not exist"),
         (lambda path: path.write_text("weights"), "weights.ckpt"),
-        (lambda path: torch.save({"a": torch.zeros(1)}, path), "was not saved by clip_lightning"),
+        (lambda path: torch.save({"a": torch.zeros(1)}, path), "is in no known layout"),
     ],
 )
 def test_weights_that_cannot_be_used_are_refused_and_leave_no_folder(tmp_path, capsys, make, words):

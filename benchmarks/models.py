@@ -1,0 +1,163 @@
+# .venv/bin/python benchmarks/models.py
+"""Speed and memory of the paper's models against open_clip's, with the same weights, images and texts.
+
+Speed is open_clip's time over ours in alternated pairs: above 1 is faster. Printed is the median of the pairs' ratios,
+with the order statistics that hold it in 95 % of cases. Texts fill the context in both, but in the last column, where
+they have the lengths of COCO's captions: our batches are cut to their longest text, open_clip's always have 77 tokens.
+Memory is what a process of its own has at most during a step beyond what it had before.
+"""
+
+import argparse
+import contextlib
+import logging
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import psutil
+import torch
+from scipy.stats import binom
+from torch import Tensor, nn
+
+from clip_lightning.interchange.keys import OPENAI, OPENAI_RESNET
+from clip_lightning.models import CLIP, presets
+
+NAMES = {
+    "rn50": "RN50",
+    "rn101": "RN101",
+    "rn50x4": "RN50x4",
+    "rn50x16": "RN50x16",
+    "rn50x64": "RN50x64",
+    "vit_b_32": "ViT-B-32",
+    "vit_b_16": "ViT-B-16",
+    "vit_l_14": "ViT-L-14",
+    "vit_l_14_336": "ViT-L-14-336",
+}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+CAPTION_TOKENS = (9, 10, 10, 11, 11, 11, 12, 12, 12, 12, 13, 13, 13, 14, 14, 15, 15, 16, 18, 22)
+"""Tokens of twenty captions with start and end, spread as those of COCO's validation captions are."""
+BATCH = 2
+
+
+def open_clips(name: str) -> nn.Module:
+    """open_clip's model with random weights, of which it need not warn."""
+    logging.getLogger().setLevel(logging.ERROR)
+    return open_clip.create_model(f"{NAMES[name]}-quickgelu")
+
+
+def both(name: str) -> tuple[CLIP, nn.Module]:
+    """Our model and open_clip's with the same random weights, in training mode."""
+    torch.manual_seed(0)
+    ours, theirs = getattr(presets, name)(), open_clips(name)
+    layout = OPENAI if name.startswith("vit") else OPENAI_RESNET
+    theirs.load_state_dict(layout.to_theirs(ours.state_dict()))
+    return ours.train(), theirs.train()
+
+
+def texts(lengths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Random texts of 77 ids as CLIP's tokeniser makes them, and their lengths."""
+    generator = torch.Generator().manual_seed(0)
+    text = torch.zeros(len(lengths), 77, dtype=torch.long)
+    for row, length in zip(text, lengths, strict=True):
+        row[0], row[length - 1] = 49406, 49407
+        row[1 : length - 1] = torch.randint(1000, 40000, (length - 2,), generator=generator)
+    return text, torch.tensor(lengths)
+
+
+def seconds(step: Callable[[], object]) -> float:
+    """Wall time of one call, gradients or not as it says itself."""
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+def compare(ours: Callable[[], object], theirs: Callable[[], object], pairs: int) -> str:
+    """The median of theirs over ours, and the order statistics around it."""
+    ours(), theirs()
+    # Which of a pair comes first alternates, so that what drifts meets both alike.
+    ratios = []
+    for number in range(pairs):
+        first, second = (ours, theirs) if number % 2 else (theirs, ours)
+        one, other = seconds(first), seconds(second)
+        ratios.append(other / one if number % 2 else one / other)
+    ratios.sort()
+    # The k-th smallest and the k-th largest hold the median between them unless fewer than k are on one side of it.
+    k = max(int(binom.ppf(0.025, pairs, 0.5)), 1)
+    low, high = ratios[k - 1], ratios[-k]
+    return f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
+
+
+def steps(model: nn.Module, image: Tensor, text: Tensor) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A forward pass, and a forward and backward pass."""
+
+    def forward() -> Tensor:
+        return model.encode_image(image).float().sum() + model.encode_text(text).float().sum()
+
+    def backward() -> None:
+        model.zero_grad(set_to_none=True)
+        forward().backward()
+
+    return torch.no_grad()(forward), backward
+
+
+def measure_speed(name: str, precision: str, pairs: int) -> None:
+    """Prints a line."""
+    models = [model.to(PRECISIONS[precision]) for model in both(name)]
+    size = models[0].pixels.size
+    image = torch.rand(BATCH, 3, size, size, dtype=PRECISIONS[precision])
+    text, _ = texts((77,) * BATCH)
+    (forward, backward), (their_forward, their_backward) = (steps(model, image, text) for model in models)
+    only = compare(forward, their_forward, pairs)
+    both_ways = compare(backward, their_backward, pairs)
+    short, length = texts(CAPTION_TOKENS)
+    cut = short[:, : -(-int(length.max()) // 8) * 8]
+    with torch.no_grad():
+        captions = compare(lambda: models[0].encode_text(cut, length), lambda: models[1].encode_text(short), pairs)
+    print(f"{name:13} {precision}   {only:22} {both_ways:22} {captions}", flush=True)
+
+
+def measure_memory(name: str, whose: str) -> None:
+    """Prints the bytes of a process that does one step with one of the models, beyond those before the step."""
+    model = getattr(presets, name)() if whose == "ours" else open_clips(name)
+    with torch.device("meta"):
+        size = getattr(presets, name)().pixels.size
+    step = steps(model.train(), torch.rand(BATCH, 3, size, size), texts((77,) * BATCH)[0])[1]
+    # The kernel forgets the highest mark, which building the model has left.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = psutil.Process().memory_info().rss
+    step()
+    marks = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(int(marks["VmHWM"].split()[0]) * 1024 - before)
+
+
+def main() -> None:
+    """Prints a line for each model and precision, and one for the memory of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("presets", nargs="*", default=list(NAMES), help=f"of {list(NAMES)}; by default all")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--memory-of", choices=("ours", "theirs"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.memory_of:
+        measure_memory(options.presets[0], options.memory_of)
+        return
+    print(f"{'model':13} {'':6} {'forward':22} {'forward + backward':22} text tower, COCO lengths")
+    for name in options.presets:
+        for precision in options.precisions:
+            measure_speed(name, precision, options.pairs)
+        command = [sys.executable, __file__, name, "--memory-of"]
+        ours, theirs = (
+            int(subprocess.run([*command, whose], check=True, capture_output=True, text=True).stdout)
+            for whose in ("ours", "theirs")
+        )
+        print(f"{name:13} memory of a step in fp32: {ours / 1e6:,.0f} MB, open_clip {theirs / 1e6:,.0f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
