@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from PIL import Image
 
@@ -82,8 +81,7 @@ def own_data(tmp_path, monkeypatch):
         lines.append(f"{path.relative_to(tmp_path / 'data')},picture {number}")
     (tmp_path / "data" / "classes.txt").write_text("oat milk\nred apple\nleek\n")
     (tmp_path / "data" / "captions.csv").write_text("\n".join(lines) + "\n")
-    imports = "import clip_lightning.models\nfrom torch import Tensor, nn\n"
-    (tmp_path / "my_encoders.py").write_text(imports + next(block for block in blocks("python") if "Patches" in block))
+    (tmp_path / "my_encoders.py").write_text(next(block for block in blocks("python") if "Patches" in block))
     for name in ("Manifest", "products", "my_encoders"):
         (tmp_path / f"{name}.yaml").write_text(next(block for block in blocks("yaml") if name in block))
     return tmp_path

@@ -2,12 +2,9 @@
 
 import errno
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
-import clip_lightning
-
-_PACKAGE = clip_lightning.__path__[0]
+from clip_lightning.refusal import is_refusal
 
 
 class UserError(Exception):
@@ -38,18 +35,11 @@ def run_verb(verb: str, main: Callable[[Sequence[str]], int], arguments: Sequenc
 
 
 def is_users_mistake(error: BaseException) -> bool:
-    """Whether an error was raised on purpose by this package, or says that a file is not to be had.
-
-    A ValueError from inside of a library is a fault to be seen with its traceback; one that a line of this package
-    raises is a message to the user.
-    """
+    """Whether an error was raised on purpose by this package, or says that a file is not to be had."""
     if isinstance(error, UserError):
         return True
     if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError | NotADirectoryError):
         return True
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return True
-    if not isinstance(error, ValueError):
-        return False
-    origin = traceback.extract_tb(error.__traceback__)[-1]
-    return origin.filename.startswith(_PACKAGE) and (origin.line or "").startswith("raise ")
+    return is_refusal(error)

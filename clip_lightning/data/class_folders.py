@@ -8,7 +8,7 @@ import numpy as np
 
 from clip_lightning.data.base import RawSample, Source
 from clip_lightning.data.class_names import NamedClass, distinct, named, read_class_names
-from clip_lightning.data.folder_files import Fingerprint, is_image, list_folder, shown, walk
+from clip_lightning.data.folder_files import Fingerprint, folder_name, is_image, list_folder, shown, walk
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.data.manifest import read_image
 from clip_lightning.data.packed import PackedTexts
@@ -53,7 +53,7 @@ class ClassFolders(Source):
         self._class_captions = [
             tuple(fill(template, one) for template in templates for one in names) for names in self._tree.names
         ]
-        self.name = name or Path(path).resolve().name
+        self.name = name or folder_name(path)
 
     @property
     def fingerprint(self) -> str:
@@ -111,7 +111,7 @@ class LabelledFolders(LabelledDataset):
         self._labels = tree.labels
         self.class_names = tree.names
         self.templates = read_templates(templates)
-        self.name = name or Path(path).resolve().name
+        self.name = name or folder_name(path)
         self.split = split
         self.source = _Images(self.name, tree)
 

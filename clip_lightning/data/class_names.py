@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clip_lightning.text import numbered_lines
+from clip_lightning.text.packaged import is_packaged, packaged
 
 SEPARATOR = " | "
 
@@ -27,11 +28,15 @@ def read_class_names(class_names: Sequence[str | list[str]] | str | Path) -> lis
 
     Args:
         class_names: A name or a list of names for each class, or a text file with a class a line, whose names are
-            separated by " | ".
+            separated by " | "; or the name of a list in an installed package, such as
+            ``torchvision.models._meta:_VOC_CATEGORIES``.
 
     Raises:
         ValueError: If a name is empty or occurs twice, or the file cannot be read, with the place.
     """
+    if isinstance(class_names, str | Path) and is_packaged(class_names):
+        listed = enumerate(packaged(str(class_names)))
+        return distinct(named(f"{class_names}[{number}]", names) for number, names in listed)
     if isinstance(class_names, str | Path):
         lines = numbered_lines(class_names)
         return distinct(NamedClass(f"{class_names}:{number}", line.split(SEPARATOR)) for number, line in lines)

@@ -16,7 +16,7 @@ def cell(row: Row, column: str, place: str) -> Any:
         ValueError: If the row has no such column, with the columns it has.
     """
     if column not in row:
-        raise ValueError(f"{place} has no column {column!r}; its columns are {sorted(row)}")
+        raise ValueError(f"{place} has no column {column!r}; its columns are {sorted(row)}: name the right one")
     return row[column]
 
 

@@ -42,6 +42,11 @@ def list_folder(folder: Path) -> Listing:
     return Listing(sorted(folders), sorted(files))
 
 
+def folder_name(folder: str | Path) -> str:
+    """Name of a folder as it is given: a link has its own, whatever it leads to."""
+    return os.path.basename(os.path.abspath(folder))
+
+
 def walk(root: Path, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
     """Every folder in a folder and itself, as its path relative to the root with a "/" at the end, and its files."""
     listing = list_folder(root / prefix)

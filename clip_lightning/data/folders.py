@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clip_lightning.data.base import Damaged, RawSample, Source
-from clip_lightning.data.folder_files import Fingerprint, is_image, shown, walk
+from clip_lightning.data.folder_files import Fingerprint, folder_name, is_image, shown, walk
 from clip_lightning.data.manifest import read_image
 from clip_lightning.data.packed import PackedTexts
 from clip_lightning.data.share import Share
@@ -52,7 +52,7 @@ class ImageTextFolder(Source):
                 fingerprint.add_text(caption)
             fingerprint.add_text("")
         self._texts = fingerprint.hexdigest()
-        self.name = name or self._root.resolve().name
+        self.name = name or folder_name(self._root)
 
     @property
     def fingerprint(self) -> str:

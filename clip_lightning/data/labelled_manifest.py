@@ -9,6 +9,7 @@ import numpy as np
 
 from clip_lightning.data.base import RawSample, Source
 from clip_lightning.data.conditions import select
+from clip_lightning.data.folder_files import folder_name
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.data.manifest import Rows, fingerprint_of, image_name, read_image
 from clip_lightning.data.manifest_classes import ManifestClasses
@@ -94,7 +95,7 @@ class LabelledManifest(LabelledDataset):
         self._labels = np.array(labels, dtype=np.int64)
         self.class_names = classes.names
         self.templates = read_templates(templates)
-        self.name = name or path.resolve().parent.name
+        self.name = name or folder_name(path.parent)
         self.split = split
         settings = {"image": image_column, "where": where, "share": taken.bounds, "columns": columns}
         folder = path.parent if root is None else Path(root)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clip_lightning.data.base import Damaged, RawSample, Source
 from clip_lightning.data.conditions import cell, select
+from clip_lightning.data.folder_files import folder_name
 from clip_lightning.data.share import Share
 from clip_lightning.data.tables import Row, Table, open_table
 
@@ -52,6 +53,8 @@ def image_name(row: Row, column: str, place: str) -> str:
     name = cell(row, column, place)
     if not isinstance(name, str) or not name:
         raise ValueError(f"{place}: {column} is {name!r}; it must be the path of an image")
+    if "\0" in name:
+        raise ValueError(f"{place}: {column} is {name!r}, which no file can be called; mend the path")
     return name
 
 
@@ -133,7 +136,7 @@ class Manifest(Source):
         if not keys:
             raise ValueError(f"{self._path} has no rows in {taken}; take a larger share")
         self._rows = Rows(table, keys)
-        self.name = name or self._path.resolve().parent.name
+        self.name = name or folder_name(self._path.parent)
 
     @property
     def fingerprint(self) -> str:

@@ -7,7 +7,11 @@ from pathlib import PurePosixPath
 
 from clip_lightning.data.tar import Member
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+IMAGE_EXTENSIONS = (
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "jp2", "avif", "heic",
+    "heif",
+)  # fmt: skip
+"""What of these cannot be decoded, as HEIC, is counted as damaged, and not left out without a word."""
 
 
 @dataclass(frozen=True)

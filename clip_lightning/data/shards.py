@@ -17,6 +17,7 @@ from typing import Any
 from braceexpand import braceexpand
 
 from clip_lightning.data.base import Damaged, RawSample, Source
+from clip_lightning.data.folder_files import folder_name
 from clip_lightning.data.shard_index import RECORD, ShardIndex, index_shard, is_unchanged
 from clip_lightning.data.shard_layout import IMAGE_EXTENSIONS, Layout
 
@@ -61,7 +62,7 @@ class Shards(Source):
         cache = None if cache_dir is None else Path(cache_dir)
         self._indexes = [index_shard(shard, self._layout, cache) for shard in shards]
         self._ends = list(itertools.accumulate(index.samples for index in self._indexes))
-        self.name = name or shards[0].resolve().parent.name
+        self.name = name or folder_name(shards[0].parent)
 
     @property
     def fingerprint(self) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from clip_lightning.text.packaged import is_packaged, packaged
+
 PLACEHOLDER = "{}"
 
 
@@ -27,7 +29,7 @@ def numbered_lines(path: str | Path) -> list[tuple[int, str]]:
         ValueError: If the file is missing, is not UTF-8 or has no entries, with its path.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -49,15 +51,19 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def read_templates(templates: Sequence[str] | str | Path) -> list[str]:
-    """Templates from a list, or from a text file with one a line.
+    """Templates from a list, from a text file with one a line, or from a package.
 
     Args:
-        templates: Sentences with a ``{}`` each, or the path of a file of them.
+        templates: Sentences with a ``{}`` each, or the path of a file of them, or the name of a list in an installed
+            package, such as ``open_clip:OPENAI_IMAGENET_TEMPLATES``, of sentences or of functions of a name.
 
     Raises:
         ValueError: If a template has no placeholder (with its file and line), or there are none.
     """
-    if isinstance(templates, str | Path):
+    if is_packaged(templates):
+        found = packaged(str(templates))
+        placed = [(f"{templates}: ", one(PLACEHOLDER) if callable(one) else str(one)) for one in found]
+    elif isinstance(templates, str | Path):
         placed = [(f"{templates}:{number}: ", line) for number, line in numbered_lines(templates)]
     else:
         placed = [("", template) for template in templates]

@@ -161,6 +161,32 @@ MISTAKES = {
 }  # fmt: skip
 
 
+CONTENTS = {
+    "rows.jsonl": (b'{"image": "a.png", "caption": "a"}\n{"image": "b', ["rows.jsonl:2 is not valid JSON"]),
+    "latin.csv": ("image,caption\na.png,café\n".encode("latin-1"), ["latin.csv:2 is not UTF-8 text", "save it as"]),
+    "open.csv": (b'image,caption\na.png,"a\n', ["open.csv:2 is not valid CSV"]),
+    "none.parquet": (b"no table", ["none.parquet", "not a Parquet file"]),
+    "nul.jsonl": (
+        b'{"image": "a\\u0000.png", "caption": "a"}\n',
+        ["nul.jsonl:1: image is 'a\\x00.png'", "mend the path"],
+    ),
+    "column.csv": (b"file,text\na.png,a\n", ["column.csv:2 has no column 'image'", "['file', 'text']"]),
+}
+
+
+@pytest.mark.parametrize("corpus", [False, True])
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_fault_in_a_manifest_is_named_with_its_place(name, corpus, tmp_path, capsys):
+    content, words = CONTENTS[name]
+    (tmp_path / name).write_bytes(content)
+    source = f"{{class_path: Manifest, init_args: {{path: {tmp_path / name}}}}}"
+    arguments = ["--data.train", source, *(["--model.tokenizer.init_args.corpus", source] if corpus else [])]
+    assert fit(tmp_path / "x", *arguments) == 2
+    (message,) = capsys.readouterr().err.strip().splitlines()
+    assert message.startswith("clip_lightning fit: ")
+    assert all(word in message for word in words), message
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_gets_one_message_and_leaves_no_folder(mistake, tmp_path, capsys):
     arguments, words = MISTAKES[mistake]
@@ -244,3 +270,17 @@ def test_captions_that_are_cut_are_counted_before_training(tmp_path, capsys):
 def test_nothing_is_said_of_captions_that_fit(tmp_path, capsys):
     assert fit(tmp_path / "x", "--trainer.max_epochs", "1", "--model.tokenizer.context_length", "64") == 0
     assert "captions lose" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_source_without_a_readable_image_ends_the_run_with_one_message(num_workers, tmp_path, capsys):
+    lines = [json.dumps({"image": f"nowhere/{index}.png", "caption": f"number {index}"}) for index in range(16)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    source = f"{{class_path: Manifest, init_args: {{path: {tmp_path / 'pairs.jsonl'}, name: pictures}}}}"
+    assert fit(tmp_path / "x", "--data.train", source, "--data.num_workers", str(num_workers)) == 2
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    message = errors.strip().splitlines()[-1]
+    assert message.startswith("clip_lightning fit: 16 samples in a row are damaged")
+    assert "pictures: image file is missing: 16" in message
+    assert "pairs.jsonl:" in message

@@ -229,3 +229,22 @@ def test_a_configuration_names_them_by_class(classes, pairs, tmp_path):
     assert len(built.pairs) == 4
     assert built.train.read(1).captions == ("a b", "a c", "the b.", "the c.")
     assert built.test.class_names == [["cow"], ["dog"], ["big cat"]]
+
+
+def test_a_link_to_a_folder_has_its_own_name(tmp_path):
+    picture(tmp_path / "disk" / "cat" / "1.png")
+    (tmp_path / "disk" / "cat" / "1.txt").write_text("a cat")
+    (tmp_path / "photos").symlink_to(tmp_path / "disk")
+    assert ClassFolders(tmp_path / "photos", ["a {}"]).name == "photos"
+    assert LabelledFolders(tmp_path / "photos", ["a {}"]).name == "photos"
+    assert ImageTextFolder(tmp_path / "photos").name == "photos"
+
+
+def test_an_image_that_cannot_be_decoded_here_is_there_all_the_same(tmp_path):
+    picture(tmp_path / "cat" / "1.png")
+    (tmp_path / "cat" / "2.heic").write_bytes(b"ftypheic")
+    picture(tmp_path / "cat" / "3.jfif")
+    source = ClassFolders(tmp_path, ["a {}"])
+    assert len(source) == 3
+    with pytest.raises(Damaged):
+        decode(source.read(1).image)

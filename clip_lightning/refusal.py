@@ -1,0 +1,18 @@
+"""What is a message to the user, and what a fault of the program."""
+
+import traceback
+
+import clip_lightning
+
+_PACKAGE = clip_lightning.__path__[0]
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error is a ValueError that a line of this package raises, to say what is wrong with the input.
+
+    One from inside of a library is a fault to be seen with its traceback.
+    """
+    if not isinstance(error, ValueError) or error.__traceback__ is None:
+        return False
+    origin = traceback.extract_tb(error.__traceback__)[-1]
+    return origin.filename.startswith(_PACKAGE) and (origin.line or "").startswith("raise ")
