@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 from tqdm import tqdm
 
 
@@ -22,6 +23,7 @@ class Progress(Callback):
         self._bar: Any = None
         self._samples = 0
         self._since = self._shown = 0.0
+        self._loss: Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock, and the bar on a terminal."""
@@ -40,6 +42,8 @@ class Progress(Callback):
     ) -> None:
         """Updates the bar, or writes a line when it is time."""
         self._samples += len(batch) * trainer.world_size
+        # Not what was logged, which may be long ago; and read where it is shown only, since that waits for the device.
+        self._loss = outputs["loss"] * trainer.accumulate_grad_batches
         now = time.monotonic()
         if self._bar is not None:
             self._bar.n = trainer.global_step
@@ -79,8 +83,8 @@ class Progress(Callback):
         metrics = trainer.callback_metrics
         speed = self._samples / max(1e-9, time.monotonic() - self._since)
         parts = [f"{speed:,.0f} samples/s"]
-        if "train/loss" in metrics:
-            parts.insert(0, f"loss {metrics['train/loss']:.3f}")
+        if self._loss is not None:
+            parts.insert(0, f"loss {self._loss.item():.3f}")
         if "train/scale" in metrics:
             parts.append(f"temperature {1 / metrics['train/scale']:.3f}")
         if self.watch in metrics:

@@ -284,3 +284,18 @@ def test_a_source_without_a_readable_image_ends_the_run_with_one_message(num_wor
     assert message.startswith("clip_lightning fit: 16 samples in a row are damaged")
     assert "pictures: image file is missing: 16" in message
     assert "pairs.jsonl:" in message
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_loss_that_is_shown_is_that_of_the_last_step(accumulate, tmp_path, capsys):
+    arguments = ["--trainer.log_every_n_steps", "1", "--trainer.max_epochs", "2"]
+    assert fit(tmp_path / "x", *arguments, "--trainer.accumulate_grad_batches", str(accumulate)) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 2
+    if accumulate == 1:
+        records = [json.loads(line) for line in (tmp_path / "x" / "journal.jsonl").read_text().splitlines()]
+        logged = {r["step"]: r["values"]["train/loss"] for r in records if "train/loss" in r.get("values", {})}
+        ends = [logged[step] for step in sorted(logged)][5::6]
+        assert [float(line.split("loss ")[1].split()[0]) for line in lines] == pytest.approx(ends, abs=6e-4)
+    else:
+        assert all(2.0 < float(line.split("loss ")[1].split()[0]) < 4.5 for line in lines), "that of one batch of 16"
