@@ -3,7 +3,7 @@
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,8 @@ def read_plain(path: str | Path, map_location: Any = None) -> Any:
     path.open("rb").close()
     try:
         _check_sums(path)
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        with path.open("rb") as file:  # Given a path, PyTorch would go by the ending of its name.
+            return torch.load(file, map_location=map_location or "cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
             f"checkpoint {str(path)!r} holds more than tensors and plain data; nothing was loaded"
@@ -176,8 +177,28 @@ def _check_sums(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         raise zipfile.BadZipFile("it is no archive as PyTorch writes them")
     with zipfile.ZipFile(path) as archive:
+        check_stored(archive.infolist(), path.stat().st_size)
         if (wrong := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"the check sum of {wrong} is wrong")
+
+
+def check_stored(members: Iterable[zipfile.ZipInfo], size: int) -> None:
+    """Makes sure that members of an archive take no more memory than the file has bytes, before they are read.
+
+    Args:
+        members: Those that will be read; PyTorch compresses none.
+        size: Bytes of the file.
+
+    Raises:
+        zipfile.BadZipFile: If one is compressed, or together they are larger than the file.
+    """
+    total = 0
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise zipfile.BadZipFile(f"{member.filename} is compressed, as PyTorch never writes it")
+        total += member.file_size
+    if total > size:
+        raise zipfile.BadZipFile(f"its members have {total:,} bytes, and the file {size:,}")
 
 
 def _from_format_1(checkpoint: dict[str, Any]) -> None:

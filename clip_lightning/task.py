@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -40,8 +40,8 @@ class CLIPTask(LightningModule, HasSpec):
         optimizer: Optimiser class with its settings; the paper's AdamW for Vision Transformers by default.
         schedule: Learning rate over training, by optimiser step; the paper's warm-up and cosine by default.
         weights: What training starts from: a checkpoint of a run, or any weights that ``clip_lightning.load`` reads.
-            Position embeddings are interpolated to the encoders' sizes. The optimiser and the data begin anew; to
-            continue a run is something else: ``fit`` in its run folder.
+            Position embeddings are interpolated to the encoders' sizes, and adapters merged. The optimiser and the data
+            begin anew; to continue a run is something else: ``fit`` in its run folder.
         image_tuning: What of the image tower is trained, how fast, and with how much memory.
         text_tuning: The same of the text tower.
         image_lora: Adapters of the image tower, which are then all that is trained of it.
@@ -103,7 +103,7 @@ class CLIPTask(LightningModule, HasSpec):
             with without_adapters(self.model):
                 all_said = start_from(self, self.model, self.weights)
             for said in all_said:
-                rank_zero_warn(f"model.weights {self.weights}: {said}")
+                _say(f"weights     {self.weights}: {said}")
         self._has_started = True
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -191,6 +191,12 @@ class CLIPTask(LightningModule, HasSpec):
         load_weights(task, checkpoint, checkpoint_path)
         task.config = checkpoint["clip_lightning"]["config"]
         return task
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    """Prints a line, in the form of the others that ``fit`` begins with."""
+    print(line, flush=True)
 
 
 def _freeze_what_is_not_trained(model: CLIP, objective: Objective) -> None:

@@ -51,3 +51,14 @@ def write_images(folder, number=11):
     (folder / "sub" / "empty.png").write_bytes(b"")
     (folder / "notes.txt").write_text("no image")
     return keys
+
+
+def write_weights_alone(path):
+    """Writes a tiny model of open_clip as a file of tensors, which does not say its activation."""
+    import open_clip  # costs seconds, and few tests need it
+
+    torch.manual_seed(0)
+    vision = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    torch.save(open_clip.CLIP(8, vision, text).state_dict(), path)
+    return path

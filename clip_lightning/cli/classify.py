@@ -19,6 +19,7 @@ from clip_lightning.cli.trained import (
     add_image_options,
     add_model_options,
     check_file,
+    cut_line,
     open_model,
     unreadable_lines,
     workers,
@@ -29,6 +30,7 @@ from clip_lightning.files import write_atomically
 from clip_lightning.inference.classify import Classified, classify
 from clip_lightning.inference.images import FoundImages, find_images, printable
 from clip_lightning.inference.thumbnails import thumbnail
+from clip_lightning.inference.zero_shot import cut_prompts, fill_templates
 from clip_lightning.interchange import Pretrained
 from clip_lightning.text import read_templates
 
@@ -53,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises:
         UserError: If an option is not accepted.
+        ValueError: If the model cannot tell two of the classes apart.
     """
     options = _parser().parse(arguments)
     check_file("--output", options.output, (".csv", ".json"))
@@ -62,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     source = find_images(options.images)
     num_workers = min(workers(options.num_workers), len(source) // options.batch_size if options.batch_size > 0 else 0)
     pretrained = open_model(options)
+    if cut := cut_prompts(pretrained.tokenizer, names, fill_templates(names, templates)):
+        print(cut_line("prompt", cut, pretrained.tokenizer), file=sys.stderr)
     found = _classify(pretrained, source, names, templates, options, num_workers)
     first_names = [alternatives[0] for alternatives in names]
     print("\n".join(table(source, found, first_names)))

@@ -14,10 +14,12 @@ from tqdm import tqdm
 
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.trained import (
+    BATCH_SIZE,
     VerbParser,
     add_image_options,
     add_model_options,
     open_model,
+    quick_gelu_of,
     unreadable_lines,
     workers,
 )
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse(arguments)
     if options.num_processes < 1:
         raise UserError(f"--num_processes {options.num_processes} must be 1 at least")
-    check_batch_size(options.batch_size, options.part_size)
+    options.batch_size = batch_size_of(options)
     num_workers = workers(options.num_workers, options.num_processes)
     source = find_images(options.images)
     pretrained = open_model(options)
@@ -80,9 +82,24 @@ def _parser() -> VerbParser:
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say where features go."""
+    """The options that say where features go, on which the size of a batch depends."""
+    parser.set_defaults(batch_size=None)
     parser.add_argument("--output", required=True, help="folder for the features, a new one or one to go on with")
     parser.add_argument("--part_size", type=int, default=4096, help="images in a part (%(default)s)")
+
+
+def batch_size_of(options: argparse.Namespace) -> int:
+    """Images encoded at once: what is given, or as many of the usual number as divide a part.
+
+    Raises:
+        ValueError: If what is given does not divide a part.
+    """
+    if options.batch_size is None:
+        most = max(min(BATCH_SIZE, options.part_size), 1)
+        options.batch_size = next(size for size in range(most, 0, -1) if options.part_size % size == 0)
+    check_batch_size(options.batch_size, options.part_size)
+    size: int = options.batch_size
+    return size
 
 
 def describe(pretrained: Pretrained, source: FoundImages, options: argparse.Namespace) -> Description:
@@ -96,6 +113,7 @@ def describe(pretrained: Pretrained, source: FoundImages, options: argparse.Name
         fingerprint=source.fingerprint,
         count=len(source),
         part_size=options.part_size,
+        quick_gelu=quick_gelu_of(options),
     )
 
 
@@ -119,7 +137,7 @@ def _embed(
         setting = setting._replace(
             num_threads=threads, device=device if ":" in options.device else device.split(":")[0]
         )
-        load_model = functools.partial(_load_model, options.checkpoint, options.allow_module)
+        load_model = functools.partial(_load_model, options.checkpoint, options.allow_module, quick_gelu_of(options))
         made = embed_in_processes(load_model, source, folder, parts, setting, options.num_processes)
     unreadable: dict[str, str] = {}
     try:
@@ -133,8 +151,8 @@ def _embed(
     return unreadable
 
 
-def _load_model(checkpoint: str, allow_modules: Collection[str]) -> CLIP:
-    return load(checkpoint, allow_modules=allow_modules).model
+def _load_model(checkpoint: str, allow_modules: Collection[str], quick_gelu: bool | None) -> CLIP:
+    return load(checkpoint, allow_modules=allow_modules, quick_gelu=quick_gelu).model
 
 
 def _shown(made: Iterator[Done], total: int) -> Iterator[Done]:

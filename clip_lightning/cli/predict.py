@@ -15,14 +15,14 @@ from torch import Tensor
 
 from clip_lightning.callbacks.features import WriteFeatures
 from clip_lightning.cli.compose import Config, compose
-from clip_lightning.cli.embed import add_output_options, describe, summary
+from clip_lightning.cli.embed import add_output_options, batch_size_of, describe, summary
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import with_suggestion
 from clip_lightning.cli.trained import VerbParser, add_image_options, add_model_options, open_model, workers
 from clip_lightning.cli.training import quiet
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
 from clip_lightning.data import CenterCrop, ImageBatch
-from clip_lightning.inference.embed import Setting, check_batch_size, part_batches
+from clip_lightning.inference.embed import Setting, part_batches
 from clip_lightning.inference.feature_folder import FeatureFolder
 from clip_lightning.inference.images import FoundImages, find_images
 from clip_lightning.models import CLIP
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     trainer_arguments, others = _split(arguments)
     options = _parser().parse(others)
-    check_batch_size(options.batch_size, options.part_size)
+    options.batch_size = batch_size_of(options)
     config, _ = compose(trainer_arguments, ("trainer",))
     trainer = _build_trainer(config.get("trainer", {}))
     source = find_images(options.images)

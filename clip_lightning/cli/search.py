@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray as NDArray
 
 from clip_lightning.cli.errors import UserError
-from clip_lightning.cli.trained import VerbParser, add_model_options, check_file, open_model
+from clip_lightning.cli.trained import VerbParser, add_model_options, check_file, cut_line, open_model, quick_gelu_of
 from clip_lightning.data import Damaged
 from clip_lightning.data.folder_files import is_image
 from clip_lightning.data.manifest import read_image
@@ -118,6 +118,11 @@ def _model_of(folder: FeatureFolder, options: argparse.Namespace) -> Pretrained:
                 f"{folder.path} was made by {made_by}, which is no longer there; say where it is now by --checkpoint"
             )
         options.checkpoint = made_by
+    activation = folder.description.quick_gelu
+    if options.quick_gelu is not None and quick_gelu_of(options) != activation:
+        made = folder.description.activation
+        raise UserError(f"{folder.path} was made {made}, and --quick_gelu {options.quick_gelu} is given; leave it out")
+    options.quick_gelu = None if activation is None else str(activation).lower()
     pretrained = open_model(options)
     weights = weights_hash(pretrained.model)
     if weights != folder.description.weights:
@@ -142,6 +147,8 @@ def _embed(pretrained: Pretrained, query: Query) -> Float[NDArray, "channels"]:
         elif model.text_encoder is None:
             raise UserError("the model has no text tower; search by the path of an image")
         else:
+            if pretrained.tokenizer.cuts(query.text):
+                print(cut_line("query", 1, pretrained.tokenizer), file=sys.stderr)
             features = model.encode_text(pretrained.tokenizer([query.text]).to(device))
     values: NDArray = features[0].to(torch.float32).cpu().numpy()
     return values

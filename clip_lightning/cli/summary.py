@@ -8,8 +8,8 @@ from clip_lightning.cli.compose import Config, compose, set_by_path
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys, value_at
 from clip_lightning.cli.training import DEFAULTS, build_cli
-from clip_lightning.models import CLIP
-from clip_lightning.models.cost import PartCost, model_cost
+from clip_lightning.models import CLIP, ModifiedResNet
+from clip_lightning.models.cost import PartCost, model_cost, whole_pool_flops
 
 USAGE = """usage: python -m clip_lightning summary --config FILE ... [--key value ...]
 
@@ -21,6 +21,7 @@ of these needs the model alone; nothing is downloaded, and no weights are alloca
 _NOTES = """FLOPs: one forward pass, a multiply-add counted as 2; matrix products, convolutions and attention.
 Activations: what a forward pass in fp32 keeps for the backward pass, weights not counted."""
 
+_FLOPS = ("", "k", "M", "G", "T")
 _BYTES = ("B", "KiB", "MiB", "GiB")
 
 # The parser asks for data too; of this nothing is drawn.
@@ -110,13 +111,24 @@ def format_costs(model: CLIP, costs: Sequence[PartCost]) -> str:
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
         lines.append("  ".join([first.ljust(widths[0]), *cells]))
     lines.insert(-1, "-" * len(lines[0]))
-    return "\n".join([*lines, "", _of_what(model), _NOTES])
+    return "\n".join([*lines, "", _of_what(model), _NOTES, *_as_published(model, costs)])
 
 
 def _row(cost: PartCost) -> tuple[str, str, str, str]:
     """A part's cells."""
-    flops, size = _scaled(cost.flops, 1000, ("", "k", "M", "G", "T")), _scaled(cost.activation_bytes, 1024, _BYTES)
+    flops, size = _scaled(cost.flops, 1000, _FLOPS), _scaled(cost.activation_bytes, 1024, _BYTES)
     return cost.part, f"{cost.parameters:,}", flops, size
+
+
+def _as_published(model: CLIP, costs: Sequence[PartCost]) -> list[str]:
+    """Why a paper's figure is another, where it is."""
+    if not isinstance(model.image_encoder, ModifiedResNet):
+        return []
+    flops = costs[0].flops + whole_pool_flops(model.image_encoder.attention_pool)
+    return [
+        f"Published FLOPs of {costs[0].part} are {_scaled(flops, 1000, _FLOPS)}: they count every position of the "
+        "attention pool, of which one is used and computed here."
+    ]
 
 
 def _scaled(value: float, step: int, units: Sequence[str]) -> str:

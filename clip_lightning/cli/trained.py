@@ -12,6 +12,10 @@ import torch
 from clip_lightning.cli.errors import UserError
 from clip_lightning.inference.images import printable
 from clip_lightning.interchange import Pretrained, load
+from clip_lightning.text import Tokenizer
+
+BATCH_SIZE = 64
+"""Images encoded at once where nobody says how many."""
 
 _MOST_WORKERS = 16
 _SHOWN = 20
@@ -66,6 +70,7 @@ def add_model_options(parser: argparse.ArgumentParser, checkpoint_help: str, is_
         *("--allow_module",), action="append", default=[], metavar="NAME",
         help="a module of yours whose classes the checkpoint may name, such as examples.mixer",
     )  # fmt: skip
+    parser.add_argument("--quick_gelu", choices=("true", "false"), help="for weights that do not say their activation")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ...; by default cuda where there is one")
 
 
@@ -75,7 +80,10 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         *("--images",), required=True, nargs="+", metavar="PATH",
         help="folders, image files or shards (.tar), also as quoted patterns such as 'train-{000..099}.tar'",
     )  # fmt: skip
-    parser.add_argument("--batch_size", type=int, default=64, help="images encoded at once (%(default)s)")
+    parser.add_argument(
+        *("--batch_size",), type=int, default=BATCH_SIZE,
+        help=f"images encoded at once; by default {BATCH_SIZE}, or less where parts of features are smaller",
+    )  # fmt: skip
     parser.add_argument("--num_workers", type=int, help="processes that decode images; by default the spare CPUs")
 
 
@@ -87,9 +95,14 @@ def open_model(options: argparse.Namespace) -> Pretrained:
         ValueError: If the checkpoint cannot be loaded.
     """
     device = device_of(options.device)
-    pretrained = load(options.checkpoint, allow_modules=options.allow_module)
+    pretrained = load(options.checkpoint, allow_modules=options.allow_module, quick_gelu=quick_gelu_of(options))
     pretrained.model.to(device)
     return pretrained
+
+
+def quick_gelu_of(options: argparse.Namespace) -> bool | None:
+    """What the options say of the weights' activation; None if nothing."""
+    return None if options.quick_gelu is None else options.quick_gelu == "true"
 
 
 def device_of(name: str) -> str:
@@ -136,6 +149,18 @@ def check_file(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
         raise UserError(f"{option} {str(path)!r} must end in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
         raise UserError(f"{option} {str(path)!r}: folder {str(path.parent)!r} does not exist; make it first")
+
+
+def cut_line(kind: str, count: int, tokenizer: Tokenizer) -> str:
+    """A line that tells of texts whose end the model does not see.
+
+    Args:
+        kind: What the texts are, in the singular.
+        count: How many they are.
+        tokenizer: What has cut them.
+    """
+    texts = f"1 {kind} loses" if count == 1 else f"{count:,} {kind}s lose"
+    return f"too long: {texts} what is beyond {tokenizer.context_length} tokens, which the model does not see"
 
 
 def unreadable_lines(missing: Sequence[tuple[str, str]], elsewhere: str) -> list[str]:

@@ -45,6 +45,7 @@ class Description:
         fingerprint: Hash of which images these are.
         count: Number of images, those that cannot be read included.
         part_size: Images in a part; the last one may have fewer.
+        quick_gelu: What was said of the activation of weights that do not name it; None if nothing.
     """
 
     checkpoint: str
@@ -54,11 +55,19 @@ class Description:
     fingerprint: str
     count: int
     part_size: int
+    quick_gelu: bool | None = None
 
     @property
     def parts(self) -> range:
         """Numbers of all parts."""
         return range(-(-self.count // self.part_size))
+
+    @property
+    def activation(self) -> str:
+        """What was said of the activation, as on the command line."""
+        if self.quick_gelu is None:
+            return "without --quick_gelu"
+        return f"with --quick_gelu {str(self.quick_gelu).lower()}"
 
     def indices(self, part: int) -> Int[NDArray, "images"]:
         """Which images belong to a part."""
@@ -112,6 +121,8 @@ class FeatureFolder:
         except ValueError:
             raise ValueError(f"{path / _DESCRIPTION} is damaged; embed again into another folder") from None
         names = {field.name for field in dataclasses.fields(Description)}
+        if isinstance(content, dict):
+            content.setdefault("quick_gelu", None)  # which earlier folders do not have
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT or content.keys() != names:
             raise ValueError(f"{path / _DESCRIPTION} is not of format {FORMAT}; embed again with this version")
         return cls(path, Description(**content))
@@ -254,6 +265,8 @@ def _check_same(path: Path, there: Description, given: Description) -> None:
             f"{path} holds features of another model: of {there.checkpoint} (weights {there.weights[:12]}), not of "
             f"{given.checkpoint} (weights {given.weights[:12]}); {another}"
         )
+    if there.quick_gelu != given.quick_gelu:
+        raise ValueError(f"{path} was begun {there.activation}; give the same, or {another}")
     if there.fingerprint != given.fingerprint:
         same = there.images == given.images
         raise ValueError(

@@ -29,6 +29,38 @@ def fill_templates(class_names: Sequence[str | Sequence[str]], templates: Sequen
     return [[fill(template, name) for name in names for template in templates] for names in names_of_classes]
 
 
+def cut_prompts(tokenizer: Tokenizer, class_names: Sequence[Sequence[str]], prompts: Sequence[Sequence[str]]) -> int:
+    """How many prompts are longer than the context, so that the model does not see their end.
+
+    Args:
+        tokenizer: The model's.
+        class_names: The names of each class.
+        prompts: The prompts of each class.
+
+    Returns:
+        Number of prompts, those that several classes share counted once.
+
+    Raises:
+        ValueError: If two classes have the same tokens, so that they would always be equally probable.
+    """
+    texts = list(dict.fromkeys(prompt for own in prompts for prompt in own))
+    rows = dict(zip(texts, map(tuple, tokenizer(texts).tolist()), strict=True))
+    # Only a text that fills the context can be longer.
+    cut = {text for text, row in rows.items() if row[-1] == tokenizer.eos_id and tokenizer.cuts(text)}
+    first_of: dict[frozenset[tuple[int, ...]], int] = {}
+    for label, own in enumerate(prompts):
+        first = first_of.setdefault(frozenset(rows[prompt] for prompt in own), label)
+        if first != label:
+            remedy = "give other names"
+            if not cut.isdisjoint(own):
+                remedy = f"what is beyond {tokenizer.context_length} tokens is cut, so shorten the templates"
+            raise ValueError(
+                f"classes {class_names[first][0]!r} and {class_names[label][0]!r} have prompts of the same tokens, "
+                f"which cannot be told apart: {remedy}"
+            )
+    return len(cut)
+
+
 def zero_shot_classifier(
     model: CLIP, tokenizer: Tokenizer, class_names: Sequence[str | Sequence[str]], templates: Sequence[str]
 ) -> Float[Tensor, "classes embed_dim"]:

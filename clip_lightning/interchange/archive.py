@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from clip_lightning.checkpoint import UNREADABLE, read_plain
+from clip_lightning.checkpoint import UNREADABLE, check_stored, read_plain
 
 _MAX_HEADER = 100_000_000
 """Bytes of the largest header of a safetensors file (the format's own limit)."""
@@ -124,12 +124,18 @@ def _without_code(path: Path) -> tuple[io.BytesIO, bytes]:
     """A copy with nothing but its objects and their tensors, and the pickle that describes them."""
     copy = io.BytesIO()
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as stripped:
-        names = archive.namelist()
-        root = next(name for name in names if name.endswith("/constants.pkl")).removesuffix("constants.pkl")
+        root = next(name for name in archive.namelist() if name.endswith("/constants.pkl")).removesuffix(
+            "constants.pkl"
+        )
         kept = ("data.pkl", "version", "byteorder")
-        for name in names:
-            if name.startswith(f"{root}data/") or name in (root + part for part in kept):
-                stripped.writestr(name, archive.read(name))
+        members = [
+            member
+            for member in archive.infolist()
+            if member.filename.startswith(f"{root}data/") or member.filename in [root + part for part in kept]
+        ]
+        check_stored(members, path.stat().st_size)
+        for member in members:
+            stripped.writestr(member.filename, archive.read(member))
         pickled = archive.read(f"{root}data.pkl")
     copy.seek(0)
     return copy, pickled

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clip_lightning.checkpoint import check_weights
+from clip_lightning.interchange.configuration import check_layers
 from clip_lightning.models import CLIP, ImageEncoder, ModifiedResNet, Pixels, TextTransformer, VisionTransformer
-from clip_lightning.models.layers import QuickGELU
 from clip_lightning.models.positions import fit_positions
 from clip_lightning.models.recognition import resnet_sizes, text_sizes, vit_sizes
 
@@ -81,12 +81,14 @@ def build_model(
         ValueError: If the tensors are not those of the paper's architecture, or a size does not fit.
     """
     quick = activation_of(foreign, quick_gelu)
+    check_layers(foreign.tensors, foreign.path)
     image_sizes = vit_sizes(foreign.tensors) or resnet_sizes(foreign.tensors)
     sizes, projection = text_sizes(foreign.tensors), foreign.tensors.get("text_projection.weight")
-    if image_sizes is None or sizes is None or projection is None:
+    if image_sizes is None or sizes is None or projection is None or projection.ndim != 2:
+        shapes = [f"{name} {tuple(tensor.shape)}" for name, tensor in list(foreign.tensors.items())[:10]]
         raise ValueError(
             f"{foreign.path!r} ({foreign.format}) holds no CLIP of the paper's architecture; its tensors: "
-            f"{', '.join(list(foreign.tensors)[:10])}, {len(foreign.tensors)} in all"
+            f"{', '.join(shapes)}, {len(foreign.tensors)} in all"
         )
     image_sizes["image_size"] = image_size or image_sizes["image_size"]
     sizes["context_length"] = context_length or sizes["context_length"]
@@ -115,29 +117,3 @@ def _as_in(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]
     """The tensors in the model's precisions, each in memory of its own."""
     wanted = model.state_dict()
     return {name: torch.empty_like(tensor, dtype=wanted[name].dtype).copy_(tensor) for name, tensor in tensors.items()}
-
-
-def start_tensors(foreign: Foreign, model: CLIP) -> tuple[dict[str, Tensor], list[str]]:
-    """Foreign weights as a model that is to be trained takes them.
-
-    Args:
-        foreign: The weights.
-        model: The model, as configured.
-
-    Returns:
-        A tensor for each of the model's, and what to say of them.
-
-    Raises:
-        ValueError: If they are of another model, or were trained with another activation than it has.
-    """
-    tensors, said = fit_positions(foreign.tensors, model.state_dict())
-    check_weights(model.state_dict(), tensors, foreign.path)
-    has_quick = any(isinstance(module, QuickGELU) for module in model.modules())
-    if foreign.quick_gelu is None:
-        said.append(f"the file does not say its activation, taken as configured: quick_gelu is {has_quick}")
-    elif foreign.quick_gelu != has_quick:
-        raise ValueError(
-            f"{foreign.path!r} was trained with quick_gelu {foreign.quick_gelu}, and the model has quick_gelu "
-            f"{has_quick}; set quick_gelu of both encoders to {foreign.quick_gelu}"
-        )
-    return tensors, said

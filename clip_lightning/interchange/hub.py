@@ -29,7 +29,8 @@ def download(name: str) -> Path:
             if found is None:
                 continue
             if config == hugging_face.CONFIG:
-                _first_of(repository, (hugging_face.PREPROCESSOR,))
+                for name_of_file in (hugging_face.PREPROCESSOR, hugging_face.PROCESSOR):
+                    _first_of(repository, (name_of_file,))
             if _first_of(repository, weights) is not None:
                 return found.parent
     except LocalEntryNotFoundError:

@@ -36,7 +36,10 @@ class Layout:
         """Their tensors under our names; a name that is in no table stays as it is."""
         back = [(theirs, ours) for ours, theirs in self.pairs]
         named = {_renamed(name, back): tensor for name, tensor in tensors.items()}
-        turned = {name: tensor.mT if self._is_turned(name) else tensor for name, tensor in named.items()}
+        # One that is no matrix cannot be turned, and is refused where the model's shapes are known.
+        turned = {
+            name: tensor.mT if self._is_turned(name) and tensor.ndim == 2 else tensor for name, tensor in named.items()
+        }
         joined = _join(turned) if self.split else turned
         return {name: tensor.contiguous() for name, tensor in joined.items()}
 
@@ -75,7 +78,8 @@ def _join(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not found or ".attention.query." not in kind:
             continue
         names = [before + found + kind.replace(".query.", f".{part}.") for part in _PARTS]
-        if all(part in joined for part in names) and len({joined[part].shape for part in names}) == 1:
+        shapes = {joined[part].shape if part in joined else None for part in names}
+        if len(shapes) == 1 and shapes.isdisjoint({None, torch.Size()}):
             whole = torch.cat([joined.pop(part) for part in names])
             joined[before + found + kind.replace(".query.", ".in_projection.")] = whole
     return joined

@@ -1,11 +1,11 @@
 """Folders of open_clip: ``open_clip_config.json`` and weights beside it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clip_lightning.interchange.archive import read_file
+from clip_lightning.interchange.configuration import Section, check_sizes, read_json
 from clip_lightning.interchange.foreign import HEAD_WIDTH, Foreign
 from clip_lightning.interchange.openai import layout_of, state_dict_of
 
@@ -14,11 +14,15 @@ WEIGHTS = "open_clip_model.safetensors"
 WEIGHT_FILES = (WEIGHTS, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 """Names that open_clip gives weights (open_clip/constants.py), the safest first."""
 
-_ALWAYS = {"ls_init_value": None, "pool_type": ("tok", "argmax"), "pos_embed_type": "learnable", "proj_type": "linear"}
+_ALWAYS = {"pool_type": ("tok", "argmax"), "pos_embed_type": ("learnable",), "proj_type": ("linear",)}
 _VISION = {"image_size", "layers", "width", "head_width", "mlp_ratio", "patch_size", "patch_dropout"}
 _TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "eos_id"}
 _UNUSED = {"attn_pooler_queries", "attn_pooler_heads", "timm_pool", "timm_proj", "timm_drop", "hf_proj_type"}
 _UNUSED |= {"hf_pooler_type", "hf_model_pretrained", "timm_model_pretrained", "block_type", "output_tokens"}
+_IMAGE_SIZES = {"image_size": "image.image_size", "patch_size": "image.patch_size", "width": "image.width"}
+_IMAGE_SIZES |= {"layers": "image.depth"}
+_TEXT_SIZES = {"context_length": "text.context_length", "vocab_size": "text.vocab_size", "width": "text.width"}
+_TEXT_SIZES |= {"layers": "text.depth"}
 _MODEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "init_logit_scale"}
 
 
@@ -48,41 +52,55 @@ def read_open_clip(folder: Path, weights: Path | None = None) -> Foreign:
         )
     weights = weights or find_weights(folder, WEIGHT_FILES)
     tensors = state_dict_of(read_file(weights).data)
-    head_width = int(vision.get("head_width", HEAD_WIDTH))
-    channels = int(vision.get("width", 768))
+    ours = layout_of(tensors).to_ours(tensors)
+    path = folder / CONFIG
+    check_sizes(_told(model), ours, path)
+    section = Section(vision, path, "model_cfg.vision_cfg.")
+    channels = section.number("width", 768)
     if "patch_size" not in vision or isinstance(vision.get("layers"), list):
         channels *= 32  # of the last stage of a ResNet, which the attention pool works on
     return Foreign(
         str(weights),
         "open_clip",
-        layout_of(tensors).to_ours(tensors),
-        quick_gelu=bool(model.get("quick_gelu", False)),
-        image_heads=channels // head_width,
-        text_heads=int(text.get("heads", 8)),
-        pixels=_pixels(config.get("preprocess_cfg") or {}, folder),
+        ours,
+        quick_gelu=Section(model, path, "model_cfg.").flag("quick_gelu", False),
+        image_heads=max(1, channels // section.number("head_width", HEAD_WIDTH)),
+        text_heads=Section(text, path, "model_cfg.text_cfg.").number("heads", 8),
+        pixels=_pixels(config.get("preprocess_cfg") or {}, path),
     )
+
+
+def _told(model: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Sizes that a configuration has, and what they are called of the weights."""
+    told = {f"model_cfg.vision_cfg.{key}": (name, model["vision_cfg"].get(key)) for key, name in _IMAGE_SIZES.items()}
+    told |= {f"model_cfg.text_cfg.{key}": (name, model["text_cfg"].get(key)) for key, name in _TEXT_SIZES.items()}
+    if isinstance(layers := model["vision_cfg"].get("layers"), list):
+        told["model_cfg.vision_cfg.layers"] = ("image.blocks", layers)
+    return told | {"model_cfg.embed_dim": ("embed_dim", model.get("embed_dim"))}
 
 
 def _others(config: Mapping[str, Any], known: set[str], prefix: str) -> list[str]:
     """Settings that change the model from the paper's."""
     others = {name: value for name, value in config.items() if name not in known | _UNUSED}
     return [
-        f"{prefix}{name} {value!r}"
-        for name, value in others.items()
-        if value and value != _ALWAYS.get(name) and value not in (_ALWAYS.get(name) or ())
+        f"{prefix}{name} {value!r}" for name, value in others.items() if value and value not in _ALWAYS.get(name, ())
     ]
 
 
-def _pixels(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Arguments of ``Pixels`` but the size."""
-    resize, interpolation = config.get("resize_mode", "shortest"), config.get("interpolation", "bicubic")
-    if resize not in ("shortest", "squash") or interpolation not in ("bicubic", "bilinear"):
-        raise ValueError(
-            f"{folder / CONFIG} asks for resize_mode {resize!r} and interpolation {interpolation!r}; shortest or "
-            "squash, and bicubic or bilinear can be done"
-        )
-    given = {name: tuple(config[name]) for name in ("mean", "std") if name in config}
-    return {"resize": resize, "interpolation": interpolation, **given}
+def _pixels(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Arguments of ``Pixels`` but the size.
+
+    Raises:
+        ValueError: If it asks for what cannot be done.
+    """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{path} has preprocess_cfg {config!r}, which is no JSON object; correct the file")
+    section = Section(config, path, "preprocess_cfg.")
+    return {
+        "resize": section.choice("resize_mode", "shortest", ("shortest", "squash")),
+        "interpolation": section.choice("interpolation", "bicubic", ("bicubic", "bilinear")),
+        **section.channels(("mean", "std")),
+    }
 
 
 def find_weights(folder: Path, names: tuple[str, ...]) -> Path:
@@ -95,18 +113,3 @@ def find_weights(folder: Path, names: tuple[str, ...]) -> Path:
     if found is None:
         raise ValueError(f"folder {str(folder)!r} has no weights; they may be called {', '.join(names)}")
     return found
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    Raises:
-        ValueError: If it holds none.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    return content

@@ -12,6 +12,9 @@ from clip_lightning.interchange.keys import OPENAI, OPENAI_RESNET, Layout
 _SIZES = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's archives hold beside the weights, and no other library does (openai/CLIP, clip/model.py)."""
 
+_COMPILED = "_orig_mod."
+"""What ``torch.compile`` puts before the names of what is in a module."""
+
 # An archive does not tell a causal mask, which OpenAI's code keeps as an attribute, from a weight.
 
 
@@ -48,7 +51,7 @@ def layout_of(tensors: Mapping[str, Tensor]) -> Layout:
 
 
 def state_dict_of(data: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in what was saved: alone or under "state_dict", as of parallel training, with a text tower or not.
+    """The weights in what was saved: alone or under "state_dict", of parallel or compiled modules, with a text tower.
 
     Args:
         data: What a file holds.
@@ -57,7 +60,7 @@ def state_dict_of(data: Mapping[str, Any]) -> dict[str, Tensor]:
         Tensors with OpenAI's names, if they are open_clip's or OpenAI's.
     """
     found = data["state_dict"] if isinstance(data.get("state_dict"), Mapping) else data
-    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    tensors = {str(name).replace(_COMPILED, ""): value for name, value in found.items() if isinstance(value, Tensor)}
     if tensors and all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     if "text.token_embedding.weight" in tensors:  # open_clip's models whose text tower is a module of its own

@@ -12,9 +12,10 @@ from torch.optim import Optimizer
 
 from clip_lightning.checkpoint import KEY, build_described, load_weights
 from clip_lightning.interchange.foreign import Foreign, build_model
+from clip_lightning.interchange.settings import check_activation
 from clip_lightning.interchange.sources import read_source
 from clip_lightning.models import CLIP, TimmImageEncoder
-from clip_lightning.models.lora import merge_lora
+from clip_lightning.models.lora import ADAPTERS, merge_lora
 from clip_lightning.models.positions import fit_positions
 from clip_lightning.objectives import Contrastive, Objective
 from clip_lightning.spec import build
@@ -75,11 +76,17 @@ def read_parts(
     Raises:
         ValueError: If there is nothing, nothing known, nothing safe, or it does not fit.
     """
+    for name, size in (("image_size", image_size), ("context_length", context_length)):
+        if size is not None and (type(size) is not int or size < 1):
+            raise ValueError(f"{name} {size!r} is no whole number above 0; leave it out to have the weights' own")
+    if quick_gelu not in (None, True, False):
+        raise ValueError(f"quick_gelu {quick_gelu!r} is neither True nor False; leave it out where the weights say it")
     if str(path).startswith(TIMM):
         return _timm_parts(str(path), image_size)
     source = read_source(path)
     if not isinstance(source, Foreign):
-        return _own_parts(source, path, allow_modules, {"image_size": image_size, "context_length": context_length})
+        sizes = {"image_size": image_size, "context_length": context_length}
+        return _own_parts(source, path, allow_modules, sizes, quick_gelu)
     model, said = build_model(source, image_size=image_size, context_length=context_length, quick_gelu=quick_gelu)
     text = model.text_encoder
     assert text is not None
@@ -110,7 +117,11 @@ def _timm_parts(name: str, image_size: int | None) -> Parts:
 
 
 def _own_parts(
-    checkpoint: dict[str, Any], path: str | Path, allow_modules: Collection[str], sizes: Mapping[str, int | None]
+    checkpoint: dict[str, Any],
+    path: str | Path,
+    allow_modules: Collection[str],
+    sizes: Mapping[str, int | None],
+    quick_gelu: bool | None,
 ) -> Parts:
     """The parts that a checkpoint of this package describes, of other sizes if any are given."""
     wanted = {name: size for name, size in sizes.items() if size is not None}
@@ -125,8 +136,43 @@ def _own_parts(
         checkpoint = {**checkpoint, "state_dict": tensors}
     load_weights(trained, checkpoint, path)
     merge_lora(model)
+    model.requires_grad_(True)  # Adapters freeze what they adapt.
+    check_activation(model, quick_gelu, path)
     card = {"path": str(path), "format": "clip_lightning", "config": checkpoint[KEY]["config"]}
     return Parts(model, tokenizer, objective, card | {"samples_seen": _samples_seen(checkpoint)}, said)
+
+
+def merged_tensors(
+    checkpoint: Mapping[str, Any], path: str | Path, allow_modules: Collection[str]
+) -> dict[str, Tensor]:
+    """The weights of a checkpoint of this package, those of adapters added to the ones beside them.
+
+    Args:
+        checkpoint: As ``read_source`` returns it.
+        path: Where it came from, for messages.
+        allow_modules: Modules beside the installed packages whose classes it may name.
+
+    Returns:
+        Weights under the names that a task without adapters has for them.
+
+    Raises:
+        ValueError: If it describes no model, or its weights are of another one.
+    """
+    tensors: dict[str, Tensor] = dict(checkpoint["state_dict"])
+    if not build_described(checkpoint, path, lambda spec: any(spec["init_args"].get(name) for name in ADAPTERS)):
+        return tensors
+    own = {name: tensors.pop(name) for name in list(tensors) if name.startswith("model.")}
+    model = build_described(checkpoint, path, lambda spec: _build_model(spec["init_args"], allow_modules))
+    trained = torch.nn.ModuleDict({"model": model})
+    load_weights(trained, {"state_dict": own}, path)
+    merge_lora(model)
+    return tensors | trained.state_dict()
+
+
+def _build_model(arguments: Mapping[str, Any], allow_modules: Collection[str]) -> CLIP:
+    """The model of a task's description, and nothing else of it."""
+    names = inspect.signature(CLIP).parameters
+    return CLIP(**build({name: arguments[name] for name in names if name in arguments}, allow_modules=allow_modules))
 
 
 def _samples_seen(checkpoint: Mapping[str, Any]) -> int | None:

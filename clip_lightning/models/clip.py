@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from clip_lightning.models.base import ImageEncoder, TextEncoder
-from clip_lightning.models.layers import MLP
+from clip_lightning.models.layers import MLP, check_positive
 from clip_lightning.models.lora import LoRA, add_lora
 from clip_lightning.models.tuning import rest_what_is_locked
 from clip_lightning.spec import HasSpec
@@ -31,8 +31,8 @@ class CLIP(nn.Module, HasSpec):
         pixels: Size and normalisation of the images.
 
     Raises:
-        ValueError: If ``embed_dim`` is missing, or is not the image tower's output and that is not projected; or
-            adapters are asked for of a tower that is not there or cannot have them.
+        ValueError: If ``embed_dim`` is missing or below 1, or is not the image tower's output and that is not
+            projected; or adapters are asked for of a tower that is not there or cannot have them.
 
     Source: Radford et al. 2021 (arXiv 2103.00020), figure 3; temperature: section 2.5.
     """
@@ -64,7 +64,9 @@ class CLIP(nn.Module, HasSpec):
         self.register_buffer("pixel_std", torch.tensor(self.pixels.std).view(3, 1, 1), persistent=False)
         if image_lora is not None:
             add_lora(image_encoder, image_lora)
-        if text_lora is not None and text_encoder is not None:
+        if text_lora is not None:
+            if text_encoder is None:
+                raise ValueError(f"text_lora is {text_lora}, but there is no text_encoder; leave text_lora out")
             add_lora(text_encoder, text_lora)
 
     def train(self, mode: bool = True) -> Self:
@@ -88,7 +90,8 @@ class CLIP(nn.Module, HasSpec):
         """
         if image.dtype != torch.uint8:
             raise ValueError(f"pixels are {image.dtype}; give uint8 in 0-255, or skip normalize if they are normalised")
-        return (image.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
+        # In place: each copy of a batch takes a processor as long as a layer of a small model.
+        return image.to(self.pixel_mean.dtype).div_(255).sub_(self.pixel_mean).div_(self.pixel_std)
 
     def encode_image(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed_dim"]:
         """Image features: projected, not of unit length.
@@ -100,8 +103,10 @@ class CLIP(nn.Module, HasSpec):
             Features.
 
         Raises:
-            ValueError: If the images have another size.
+            ValueError: If the images have another size, or are not normalised.
         """
+        if not image.is_floating_point():
+            raise ValueError(f"images are {image.dtype}; call normalize first: encode_image(normalize(image))")
         size = self.pixels.size
         if image.shape[2:] != (size, size):
             raise ValueError(
@@ -157,9 +162,12 @@ class CLIP(nn.Module, HasSpec):
 
 def _embed_dim(output_dim: int, embed_dim: int | None, image_projection: bool | str) -> int:
     """Size of the shared space, which must be the image tower's output if that is not projected."""
+    if image_projection not in (True, False, "mlp"):
+        raise ValueError(f"image_projection {image_projection!r} is none of True, False and 'mlp'")
     if image_projection and embed_dim is None:
         raise ValueError(f"embed_dim is missing; image_projection needs it (image_encoder.output_dim is {output_dim})")
     embed_dim = output_dim if embed_dim is None else embed_dim
+    check_positive(embed_dim=embed_dim)
     if not image_projection and embed_dim != output_dim:
         raise ValueError(
             f"image_encoder.output_dim {output_dim} is not embed_dim {embed_dim}; "

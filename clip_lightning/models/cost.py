@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from clip_lightning.models.clip import CLIP
+from clip_lightning.models.modified_resnet import AttentionPool
 
 _BATCH = 2  # batch statistics of a 1x1 map need two samples
 
@@ -65,6 +66,19 @@ def model_cost(model: CLIP) -> list[PartCost]:
             length = torch.full((_BATCH,), text_encoder.context_length)
             rows += _tower("text", text_encoder, model.text_projection, (text, length))
     return [*rows, PartCost("logit_scale", model.logit_scale.numel(), 0, 0)]
+
+
+def whole_pool_flops(pool: AttentionPool) -> int:
+    """Operations that an attention pool is spared by computing only the position that is used.
+
+    OpenAI's code computes them all and takes the first, and so published figures count them.
+
+    Args:
+        pool: The pool; for one image.
+    """
+    positions, channels = pool.position_embedding.shape
+    of_one = pool.query.weight.numel() + 2 * positions * channels + pool.out_projection.weight.numel()
+    return 2 * (positions - 1) * of_one
 
 
 def _tower(name: str, encoder: nn.Module, projection: nn.Module | None, inputs: tuple[Tensor, ...]) -> list[PartCost]:

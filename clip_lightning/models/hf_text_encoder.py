@@ -1,13 +1,14 @@
 """Any text model of the transformers library as a tower."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clip_lightning.models.base import TextEncoder
+from clip_lightning.models.layers import check_positive
 
 Pooling = Literal["mean", "max", "cls", "pooler", "last"]
 
@@ -32,9 +33,9 @@ class HFTextEncoder(TextEncoder):
             layer on the first token ("pooler"), or as the token that ends the text ("last").
 
     Raises:
-        ValueError: If transformers is not installed, if not exactly one of ``name`` and ``config`` is given or there is
-            no such model, if the tokeniser has more ids or the context more tokens than the model, or if it has no
-            pooling layer of its own.
+        ValueError: If a value is out of its range, if transformers is not installed, if not exactly one of ``name`` and
+            ``config`` is given or there is no such text model, if the tokeniser has more ids or the context more tokens
+            than the model, or if it has no pooling layer of its own.
 
     Source: the poolers of open_clip.
     """
@@ -48,6 +49,9 @@ class HFTextEncoder(TextEncoder):
         pretrained: bool = False,
         pooling: Pooling = "mean",
     ) -> None:
+        if pooling not in get_args(Pooling):
+            raise ValueError(f"pooling {pooling!r} is none of {', '.join(map(repr, get_args(Pooling)))}")
+        check_positive(context_length=context_length, vocab_size=vocab_size)
         settings = _settings(name, config, pretrained)
         model = _model(settings, name if pretrained else None, pooling)
         super().__init__(context_length=context_length, vocab_size=vocab_size, output_dim=_width(settings))
@@ -152,7 +156,8 @@ def _model(settings: Any, name: str | None, pooling: Pooling) -> nn.Module:
     """The text model, with random weights or those of a name.
 
     Raises:
-        ValueError: If its weights are not to be had, or it has no pooling layer though it is to be used.
+        ValueError: If its weights are not to be had, it takes no texts, or it has no pooling layer though it
+            is to be used.
     """
     import transformers
 
@@ -165,13 +170,24 @@ def _model(settings: Any, name: str | None, pooling: Pooling) -> nn.Module:
         raise ValueError(
             f"transformers cannot build {name or settings.model_type!r}: {str(error).splitlines()[0]}"
         ) from None
-    model: nn.Module = whole.encoder if settings.is_encoder_decoder else whole
+    model: Any = whole.encoder if settings.is_encoder_decoder else whole
+    if _token_ids(model) is None:
+        raise ValueError(f"a {settings.model_type} model takes no texts; give a text model, such as bert or t5")
     if pooling == "pooler":
         if getattr(model, "pooler", None) is None:
             raise ValueError(f"a {settings.model_type} model has no pooling layer; use pooling 'cls' or 'mean'")
     elif hasattr(model, "pooler"):
-        model.pooler = None  # type: ignore[assignment]  # its weights would never see a gradient
-    return model.float().train()
+        model.pooler = None  # its weights would never see a gradient
+    trained: nn.Module = model.float().train()
+    return trained
+
+
+def _token_ids(model: Any) -> int | None:
+    """Number of token ids that a model has embeddings for; None if it takes none."""
+    try:
+        return getattr(model.get_input_embeddings(), "num_embeddings", None)
+    except (AttributeError, NotImplementedError):
+        return None
 
 
 def _width(settings: Any) -> int:
@@ -186,7 +202,8 @@ def _check_sizes(model: Any, context_length: int, vocab_size: int) -> None:
     Raises:
         ValueError: With both numbers.
     """
-    ids = model.get_input_embeddings().num_embeddings
+    ids = _token_ids(model)
+    assert ids is not None
     if vocab_size > ids:
         raise ValueError(f"vocab_size {vocab_size} is more than the {ids} ids of the text model; use its own tokenizer")
     for name, module in model.named_modules():

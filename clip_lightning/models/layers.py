@@ -106,7 +106,7 @@ class TransformerLayer(nn.Module):
         causal: Whether a token sees only itself and those before it.
 
     Raises:
-        ValueError: If ``num_heads`` does not divide ``width``.
+        ValueError: If ``num_heads`` does not divide ``width``, or another value is out of its range.
     """
 
     def __init__(
@@ -121,10 +121,14 @@ class TransformerLayer(nn.Module):
         causal: bool = False,
     ) -> None:
         super().__init__()
+        check_probabilities(dropout=dropout)
+        hidden = int(mlp_ratio * width)
+        if hidden < 1:
+            raise ValueError(f"mlp_ratio {mlp_ratio} leaves no hidden channel of {width}; CLIP's is 4")
         self.attention_norm = nn.LayerNorm(width)
         self.attention = SelfAttention(width, num_heads, causal)
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = MLP(width, int(mlp_ratio * width), QuickGELU() if quick_gelu else nn.GELU())
+        self.mlp = MLP(width, hidden, QuickGELU() if quick_gelu else nn.GELU())
         self.dropout = nn.Dropout(dropout)
         self.drop_path = DropPath(drop_path)
 
@@ -133,6 +137,34 @@ class TransformerLayer(nn.Module):
         x = x + self.drop_path(self.dropout(self.attention(self.attention_norm(x))))
         output: Tensor = x + self.drop_path(self.dropout(self.mlp(self.mlp_norm(x))))
         return output
+
+
+def check_positive(**sizes: float) -> None:
+    """Refuses sizes of nothing.
+
+    Args:
+        sizes: Values by the names of their arguments.
+
+    Raises:
+        ValueError: If one is not above 0.
+    """
+    for name, size in sizes.items():
+        if not size > 0:
+            raise ValueError(f"{name} {size} is not above 0; give a positive number")
+
+
+def check_probabilities(**probabilities: float) -> None:
+    """Refuses what would zero everything, or is no probability.
+
+    Args:
+        probabilities: Values by the names of their arguments.
+
+    Raises:
+        ValueError: If one is not from 0 up to but not with 1.
+    """
+    for name, probability in probabilities.items():
+        if not 0 <= probability < 1:
+            raise ValueError(f"{name} {probability} is no probability from 0 to below 1")
 
 
 def drop_paths(last: float, depth: int) -> list[float]:

@@ -22,11 +22,11 @@ class LoRA:
 
     Args:
         rank: Rows of the thin matrices, at least 1.
-        alpha: What is added is scaled by ``alpha / rank``.
+        alpha: What is added is scaled by ``alpha / rank``; above 0.
         dropout: Probability, 0-1, of zeroing an input of the thin matrices.
 
     Raises:
-        ValueError: If ``rank`` is below 1.
+        ValueError: If a value is out of its range.
 
     Source: Hu et al. 2021 (arXiv 2106.09685), section 4.1.
     """
@@ -36,9 +36,13 @@ class LoRA:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuses an empty matrix."""
+        """Refuses an empty matrix, and what would add nothing."""
         if self.rank < 1:
             raise ValueError(f"rank {self.rank} of LoRA is below 1; usual are 4 to 64")
+        if self.alpha <= 0:
+            raise ValueError(f"alpha {self.alpha} of LoRA is not above 0; usual are the rank or twice as much")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} of LoRA is no probability from 0 to below 1")
 
 
 def add_lora(tower: ImageEncoder | TextEncoder, lora: LoRA) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clip_lightning.models.base import ImageEncoder, Pixels
-from clip_lightning.models.layers import check_heads, join_heads, split_heads
+from clip_lightning.models.layers import check_heads, check_positive, join_heads, split_heads
 
 EXPANSION = 4
 """Output channels of a bottleneck over its inner channels (He et al. 2015, arXiv 1512.03385)."""
@@ -47,6 +47,7 @@ class ModifiedResNet(ImageEncoder):
         pixels: Pixels | None = None,
     ) -> None:
         super().__init__(image_size=image_size, output_dim=output_dim, pixels=pixels)
+        check_positive(image_size=image_size, output_dim=output_dim, width=width)
         if not blocks or min(blocks) < 1:
             raise ValueError(f"blocks {tuple(blocks)} has an empty stage; give at least one block a stage")
         stride = 4 * 2 ** (len(blocks) - 1)

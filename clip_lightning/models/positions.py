@@ -7,7 +7,10 @@ from jaxtyping import Float
 from torch import Size, Tensor, cat
 from torch.nn import functional as F
 
+_MOST_TOKENS = 16  # class and register tokens; the most that timm's models have is 9
+
 _GRIDS = ("image_encoder.position_embedding", "image_encoder.attention_pool.position_embedding")
+_TIMM = "image_encoder.model.pos_embed"
 _CONTEXT = "text_encoder.position_embedding"
 
 
@@ -55,6 +58,30 @@ def resize_context(embedding: Float[Tensor, "positions channels"], positions: in
     return line[0].mT.to(embedding.dtype)
 
 
+def resize_timm(embedding: Float[Tensor, "1 positions channels"], positions: int) -> Float[Tensor, "1 more channels"]:
+    """Interpolates the positions of a square grid in a model of timm, as timm does it.
+
+    Args:
+        embedding: As many rows as the model has class and register tokens with a place, then the grid row by row.
+        positions: Rows that are wanted.
+
+    Returns:
+        That many rows, in the precision of the embedding.
+
+    Raises:
+        ValueError: If the rows less those of tokens are no square numbers.
+    """
+    from timm.layers import resample_abs_pos_embed
+
+    rows = embedding.shape[1], positions
+    for tokens in range(_MOST_TOKENS + 1):
+        sides = [math.isqrt(max(number - tokens, 0)) for number in rows]
+        if all(side and side**2 + tokens == number for side, number in zip(sides, rows, strict=True)):
+            resized: Tensor = resample_abs_pos_embed(embedding, [sides[1], sides[1]], num_prefix_tokens=tokens)
+            return resized
+    raise ValueError(f"{rows[0]} position embeddings of timm's model are no square grid; they cannot be resized")
+
+
 def fit_positions(
     given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], prefix: str = ""
 ) -> tuple[dict[str, Tensor], list[str]]:
@@ -70,16 +97,22 @@ def fit_positions(
     Returns:
         The tensors, and for each that was interpolated what to say of it.
     """
-    resize = {prefix + name: resize_grid for name in _GRIDS} | {prefix + _CONTEXT: resize_context}
+    resize = {prefix + name: resize_grid for name in _GRIDS}
+    resize |= {prefix + _TIMM: resize_timm, prefix + _CONTEXT: resize_context}
     differing = {name for name in given.keys() | wanted.keys() if _shape(given, name) != _shape(wanted, name)}
     fitted, said = dict(given), []
     for name in sorted(differing if differing <= resize.keys() else ()):
-        if name in given and name in wanted and given[name].shape[1:] == wanted[name].shape[1:]:
-            old, new = len(given[name]), len(wanted[name])
+        # Rows are the last dimension but one: timm has one of size 1 before it.
+        if name in given and name in wanted and _without_rows(given[name]) == _without_rows(wanted[name]):
+            old, new = given[name].shape[-2], wanted[name].shape[-2]
             fitted[name] = resize[name](given[name], new)
             kind = "text" if name.endswith(_CONTEXT) else "image"
             said.append(f"{old} {kind} position embeddings were interpolated to {new}")
     return fitted, said
+
+
+def _without_rows(tensor: Tensor) -> tuple[int, ...]:
+    return (*tensor.shape[:-2], tensor.shape[-1])
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str) -> Size | None:

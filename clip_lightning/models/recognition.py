@@ -26,9 +26,9 @@ def vit_sizes(tensors: Mapping[str, Tensor]) -> Sizes | None:
     Args:
         tensors: Weights of a ``CLIP`` by name.
     """
-    patches = tensors.get("image_encoder.patch_embedding.weight")
-    positions = tensors.get("image_encoder.position_embedding")
-    hidden = tensors.get("image_encoder.layers.0.mlp.expand.weight")
+    patches = _of_axes(4, tensors.get("image_encoder.patch_embedding.weight"))
+    positions = _of_axes(2, tensors.get("image_encoder.position_embedding"))
+    hidden = _of_axes(2, tensors.get("image_encoder.layers.0.mlp.expand.weight"))
     if patches is None or positions is None or hidden is None:
         return None
     width, patch_size = patches.shape[0], patches.shape[-1]
@@ -47,9 +47,9 @@ def resnet_sizes(tensors: Mapping[str, Tensor]) -> Sizes | None:
     Args:
         tensors: Weights of a ``CLIP`` by name.
     """
-    stem = tensors.get("image_encoder.stem.conv3.weight")
-    positions = tensors.get("image_encoder.attention_pool.position_embedding")
-    output = tensors.get("image_encoder.attention_pool.out_projection.weight")
+    stem = _of_axes(4, tensors.get("image_encoder.stem.conv3.weight"))
+    positions = _of_axes(2, tensors.get("image_encoder.attention_pool.position_embedding"))
+    output = _of_axes(2, tensors.get("image_encoder.attention_pool.out_projection.weight"))
     if stem is None or positions is None or output is None:
         return None
     stages = _depth(tensors, r"image_encoder\.stages\.(\d+)\.")
@@ -67,8 +67,8 @@ def text_sizes(tensors: Mapping[str, Tensor]) -> Sizes | None:
     Args:
         tensors: Weights of a ``CLIP`` by name.
     """
-    tokens = tensors.get("text_encoder.token_embedding.weight")
-    positions = tensors.get("text_encoder.position_embedding")
+    tokens = _of_axes(2, tensors.get("text_encoder.token_embedding.weight"))
+    positions = _of_axes(2, tensors.get("text_encoder.position_embedding"))
     if tokens is None or positions is None:
         return None
     return {
@@ -108,6 +108,11 @@ def _image_name(tensors: Mapping[str, Tensor]) -> str | None:
         name = _RESNETS.get((blocks, resnet["width"]), f"ResNet with blocks {blocks}, width {resnet['width']}")
         return f"a {name} of {resnet['image_size']} pixels"
     return None
+
+
+def _of_axes(axes: int, tensor: Tensor | None) -> Tensor | None:
+    """The tensor, if it is one of so many axes and has values; sizes cannot be read off another."""
+    return tensor if tensor is not None and tensor.ndim == axes and tensor.numel() else None
 
 
 def _ratio(hidden: int, width: int) -> float:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clip_lightning.models.base import TextEncoder
-from clip_lightning.models.layers import TransformerLayer, drop_paths
+from clip_lightning.models.layers import TransformerLayer, check_positive, drop_paths
 
 
 class TextTransformer(TextEncoder):
@@ -24,7 +24,7 @@ class TextTransformer(TextEncoder):
         drop_path: Probability, 0-1, that the last layer adds nothing to a sample; it grows linearly from the first.
 
     Raises:
-        ValueError: If ``num_heads`` does not divide ``width``, or a probability is out of its range.
+        ValueError: If ``num_heads`` does not divide ``width``, or a size or probability is out of its range.
 
     Source: Radford et al. 2021 (arXiv 2103.00020), section 2.4.
     """
@@ -40,6 +40,7 @@ class TextTransformer(TextEncoder):
         dropout: float = 0.0,
         drop_path: float = 0.0,
     ) -> None:
+        check_positive(context_length=context_length, vocab_size=vocab_size, width=width, depth=depth)
         super().__init__(context_length=context_length, vocab_size=vocab_size, output_dim=width)
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.position_embedding = nn.Parameter(torch.empty(context_length, width))

@@ -2,13 +2,14 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from clip_lightning.models.base import ImageEncoder, Pixels
+from clip_lightning.models.layers import check_probabilities
 from clip_lightning.models.modified_resnet import AttentionPool
 
 Pooling = Literal["own", "average", "cls", "attention"]
@@ -29,8 +30,8 @@ class TimmImageEncoder(ImageEncoder):
         patch_dropout: Share of the patches, 0-1, that each image loses in training; for Vision Transformers.
 
     Raises:
-        ValueError: If timm has no such model, or the model does not take images of this size, or cannot be pooled or
-            thinned out in this way.
+        ValueError: If a value is out of its range, timm has no such model, or the model does not take images of this
+            size, or cannot be pooled or thinned out in this way.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TimmImageEncoder(ImageEncoder):
         drop_path: float | None = None,
         patch_dropout: float = 0.0,
     ) -> None:
+        _check_values(pooling, drop_path, patch_dropout)
         import timm  # costs a second, and no other tower needs it
 
         settings = _settings(name)
@@ -89,8 +91,28 @@ class TimmImageEncoder(ImageEncoder):
         return pooled
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The layers as timm divides the model for learning rates that differ by layer."""
+        """The layers as timm divides the model for learning rates that differ by layer, or else its stages.
+
+        Raises:
+            ValueError: If timm does not divide the model at all.
+        """
+        if not self._block_names:
+            raise ValueError(
+                f"timm does not divide {self._init_args['name']!r} into layers, so none can be treated apart; leave "
+                "locking of a part, layer decay, gradient checkpointing and LoRA out, or take another model"
+            )
         return tuple(self.model.get_submodule(name) for name in self._block_names)
+
+
+def _check_values(pooling: str, drop_path: float | None, patch_dropout: float) -> None:
+    """Refuses what no model of timm has a meaning for.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"pooling {pooling!r} is none of {', '.join(map(repr, get_args(Pooling)))}")
+    check_probabilities(drop_path=drop_path or 0.0, patch_dropout=patch_dropout)
 
 
 def _settings(name: str) -> Any:
@@ -192,11 +214,14 @@ def _pixels(data: dict[str, Any], size: int) -> Pixels:
 def _block_names(model: Any) -> Iterator[str]:
     """The largest modules whose parameters all are in one of timm's layers, without the stem and the head.
 
-    A model that timm does not divide has none.
+    A model that timm does not divide has its stages, if they are called one after another, and else none.
     """
     from timm.models import group_parameters
 
     if not hasattr(model, "group_matcher"):
+        stages = getattr(model, "stages", None)
+        # A list of modules would not say that each is called, and once.
+        yield from (f"stages.{name}" for name, _ in stages.named_children()) if type(stages) is nn.Sequential else ()
         return
     layer = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
     last = max(layer.values())

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clip_lightning.models.base import ImageEncoder, Pixels
-from clip_lightning.models.layers import TransformerLayer, drop_paths
+from clip_lightning.models.layers import TransformerLayer, check_positive, drop_paths
 
 
 class VisionTransformer(ImageEncoder):
@@ -31,8 +31,8 @@ class VisionTransformer(ImageEncoder):
         pixels: Size and normalisation of the input; CLIP's own by default.
 
     Raises:
-        ValueError: If ``patch_size`` does not divide ``image_size``, or ``num_heads`` ``width``, or a probability is
-            out of its range.
+        ValueError: If ``patch_size`` does not divide ``image_size``, or ``num_heads`` ``width``, or a size or
+            probability is out of its range.
 
     Source: Radford et al. 2021 (arXiv 2103.00020), section 2.4; patch dropout: Li et al. 2022 (arXiv 2212.00794),
         section 3.
@@ -52,6 +52,7 @@ class VisionTransformer(ImageEncoder):
         patch_dropout: float = 0.0,
         pixels: Pixels | None = None,
     ) -> None:
+        check_positive(image_size=image_size, width=width, depth=depth)
         if patch_size < 1 or image_size % patch_size:
             raise ValueError(f"patch_size {patch_size} does not divide image_size {image_size}; change one of them")
         if not 0 <= patch_dropout < 1:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from PIL import Image
-from trained_model import write_images, write_model
+from trained_model import write_images, write_model, write_weights_alone
 
 from clip_lightning.__main__ import main
 from clip_lightning.cli import classify
@@ -85,6 +85,43 @@ def test_templates_come_from_a_file_and_change_the_probabilities(folder, tmp_pat
         found.append(json.loads((tmp_path / "x.json").read_text()))
     assert found[1]["templates"] == ["red {}", "the {}"]
     assert found[0]["images"] != found[1]["images"]
+
+
+def test_prompts_that_are_cut_are_told_of_once_and_classes_that_the_cut_makes_equal_are_refused(
+    folder, tmp_path, capsys
+):
+    """The model's context is 24 tokens."""
+    (tmp_path / "late.txt").write_text("{}\n{} " + "shape " * 80 + "\n")
+    assert run(folder, "--templates", str(tmp_path / "late.txt")) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("too long: ")]
+    assert told == ["too long: 4 prompts lose what is beyond 24 tokens, which the model does not see"]
+    assert run(folder, "--templates", str(tmp_path / "late.txt"), classes="red,blue") == 0
+    assert "too long: 2 prompts lose" in capsys.readouterr().err
+    assert run(folder) == 0
+    assert "too long" not in capsys.readouterr().err
+    (tmp_path / "early.txt").write_text("shape " * 80 + "{}\n")
+    assert run(folder, "--templates", str(tmp_path / "early.txt")) == 2
+    message = capsys.readouterr().err.strip()
+    assert "\n" not in message
+    assert "classes 'red circle' and 'star' have prompts of the same tokens" in message
+    assert "what is beyond 24 tokens is cut, so shorten the templates" in message
+
+
+def test_classes_that_are_the_same_tokens_are_refused(folder, capsys):
+    assert run(folder, classes="star,  STAR") == 2
+    assert "'star' and 'STAR' have prompts of the same tokens" in capsys.readouterr().err
+
+
+def test_the_activation_of_weights_that_do_not_say_it_is_given(folder, tmp_path, capsys):
+    write_weights_alone(tmp_path / "weights.pt")
+    arguments = ["--checkpoint", str(tmp_path / "weights.pt"), "--output", str(tmp_path / "x.json")]
+    assert run(folder, *arguments) == 2
+    assert "does not say which activation" in capsys.readouterr().err
+    found = []
+    for activation in ("true", "false"):
+        assert run(folder, *arguments, "--quick_gelu", activation) == 0
+        found.append(json.loads((tmp_path / "x.json").read_text())["images"])
+    assert found[0] != found[1]
 
 
 def test_classes_are_typed_or_read_with_further_names(tmp_path):

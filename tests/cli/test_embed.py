@@ -1,13 +1,15 @@
 """``embed``: features of a folder, and how a stopped run goes on."""
 
+import argparse
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
-from trained_model import draw, write_images, write_model
+from trained_model import draw, write_images, write_model, write_weights_alone
 
 from clip_lightning.__main__ import main
 from clip_lightning.cli import embed
@@ -112,9 +114,34 @@ def test_another_model_and_other_images_are_refused(folder, capsys):
         assert message.endswith("choose another --output")
 
 
+@pytest.mark.parametrize(("part_size", "batch_size"), [(10, 10), (4096, 64), (100, 50), (1, 1), (128, 64)])
+def test_the_usual_batch_divides_any_part(part_size, batch_size):
+    options = argparse.Namespace(part_size=part_size, batch_size=None)
+    assert embed.batch_size_of(options) == batch_size
+
+
+@pytest.mark.parametrize("verb", ["embed", "predict"])
+def test_a_part_size_needs_no_batch_size(verb, folder, capsys):
+    images, output = str(folder / "images"), str(folder / "features")
+    command = [verb, "--checkpoint", str(folder / "model.ckpt"), "--images", images, "--output", output]
+    assert main([*command, "--num_workers", "0", "--part_size", "10"]) == 0
+    assert "11 features of 8 channels in 2 parts" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_several_processes_are_told_the_activation(folder, capsys):
+    write_weights_alone(folder / "weights.pt")
+    for number in ("1", "2"):
+        more = ["--checkpoint", str(folder / "weights.pt"), "--quick_gelu", "true", "--num_processes", number]
+        assert main(arguments(folder, *more, output=number)) == 0
+    features = [FeatureFolder.open(folder / number).features(0) for number in ("1", "2")]
+    np.testing.assert_allclose(*features, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (["--part_size", "0"], ["part_size 0"]),
         (["--num_proceses", "2"], ["did you mean --num_processes?"]),
         (["--num_processes", "0"], ["--num_processes 0"]),
         (["--batch_size", "3"], ["batch_size 3", "4"]),

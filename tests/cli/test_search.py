@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from trained_model import write_images, write_model
+from trained_model import write_images, write_model, write_weights_alone
 
 from clip_lightning.__main__ import main
 from clip_lightning.inference.images import find_images
@@ -117,6 +117,28 @@ def test_a_mistake_gets_one_message(query, more, words, folder, capsys):
 
 def test_a_text_that_is_longer_than_any_path_is_a_text(folder):
     assert run(folder, "red " * 5000) == 0
+
+
+def test_a_query_that_is_cut_is_told_of(folder, capsys):
+    for query, lines in (("red " * 50, 1), ("red", 0)):
+        assert run(folder, query) == 0
+        assert capsys.readouterr().err.count("too long: 1 query loses what is beyond 24 tokens") == lines
+
+
+def test_the_activation_is_the_one_that_the_features_were_made_with(tmp_path, capsys):
+    write_images(tmp_path / "images")
+    write_weights_alone(tmp_path / "weights.pt")
+    command = ["embed", "--checkpoint", str(tmp_path / "weights.pt"), "--images", str(tmp_path / "images")]
+    command += ["--output", str(tmp_path / "features"), "--num_workers", "0"]
+    assert main([*command, "--quick_gelu", "true"]) == 0
+    assert main([*command, "--quick_gelu", "false"]) == 2
+    assert "was begun with --quick_gelu true; give the same" in capsys.readouterr().err
+    query = str(tmp_path / "images" / "03.png")
+    for more in ([], ["--quick_gelu", "true"]):
+        assert run(tmp_path, query, *more) == 0
+        assert next(iter(hits(capsys.readouterr().out).items())) == (query, 1.0)
+    assert run(tmp_path, query, "--quick_gelu", "false") == 2
+    assert "was made with --quick_gelu true, and --quick_gelu false is given" in capsys.readouterr().err
 
 
 def test_without_faiss_the_remedy_is_told(folder, capsys, monkeypatch):

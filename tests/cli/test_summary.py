@@ -5,11 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from clip_lightning.__main__ import main
 from clip_lightning.cli.compose import compose
 from clip_lightning.cli.keys import KEYS
 from clip_lightning.cli.summary import build_model
+from clip_lightning.models.cost import whole_pool_flops
+from clip_lightning.models.layers import join_heads, split_heads
+from clip_lightning.models.modified_resnet import AttentionPool
 
 TINY = "tests/conf/tiny.yaml"
 
@@ -33,6 +38,7 @@ def test_the_paper_s_resnet_has_its_published_size(capsys):
     assert rows["image_encoder"][:3] == ["38,316,896", "11.59", "G"]
     assert rows["text_encoder"][1:3] == ["5.96", "G"]
     assert "image_projection" not in rows, "it projects inside its attention pool"
+    assert "Published FLOPs of image_encoder are 12.22 G: they count every position of the attention pool" in printed
     assert "a multiply-add counted as 2" in printed
     assert "one image of 224 x 224 pixels and one text of 77 tokens" in printed
 
@@ -48,6 +54,25 @@ def test_any_configuration_with_a_model_has_costs_without_its_data(capsys, tmp_p
     assert rows["image_encoder"][0] == "4,922,488"
     assert rows["text_encoder"][0] == f"{1024 * 128 + 32 * 128 + 2 * (12 * 128**2 + 13 * 128) + 2 * 128:,}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_vision_transformer_costs_what_is_published(capsys):
+    assert summary("--config", "configs/model/vit_b_32.yaml") == 0
+    printed = capsys.readouterr().out
+    assert rows_of(printed)["image_encoder"][1:3] == ["8.82", "G"]
+    assert "Published" not in printed
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_what_an_attention_pool_is_spared_is_what_all_its_positions_cost(batch):
+    pool = AttentionPool(positions=9, channels=16, num_heads=2, output_dim=6)
+    with FlopCounterMode(display=False) as of_one:
+        pool(torch.randn(batch, 16, 3, 3))
+    tokens = torch.randn(batch, 10, 16)
+    with FlopCounterMode(display=False) as of_all:
+        query, key, value = (split_heads(part(tokens), 2) for part in (pool.query, pool.key, pool.value))
+        pool.out_projection(join_heads(F.scaled_dot_product_attention(query, key, value)))
+    assert of_all.get_total_flops() - of_one.get_total_flops() == batch * whole_pool_flops(pool)
 
 
 def test_keys_change_the_model(capsys):

@@ -90,6 +90,47 @@ def test_an_archives_own_code_and_constants_are_never_looked_at(archives, tmp_pa
         assert torch.equal(loaded[name], tensor), name
 
 
+@pytest.mark.parametrize("kind", ["archive", "state dict"])
+def test_a_member_that_unpacks_to_more_than_the_file_is_never_read(
+    archives, open_clip_folders, tmp_path, kind, monkeypatch
+):
+    source = archives["vit"] if kind == "archive" else open_clip_folders["vit", True] / "open_clip_pytorch_model.bin"
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(tmp_path / "bomb.pt", "w") as new:
+        for name in old.namelist():
+            packs = name.endswith("data/0")
+            content = bytes(1_000_000) if packs else old.read(name)
+            new.writestr(name, content, zipfile.ZIP_DEFLATED if packs else zipfile.ZIP_STORED)
+    read = zipfile.ZipExtFile.read
+    monkeypatch.setattr(
+        zipfile.ZipExtFile,
+        "read",
+        lambda file, n=-1: pytest.fail("was read") if file.name.endswith("data/0") else read(file, n),
+    )
+    with pytest.raises(ValueError, match=r"bomb\.pt' is damaged, or is none: \S+data/0 is compressed"):
+        clip_lightning.load(tmp_path / "bomb.pt", quick_gelu=True)
+
+
+def test_members_that_share_their_bytes_are_not_read(tmp_path):
+    """Each stored, and together larger than the file: the directory names one place many times."""
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"x" * 1000)
+        for number in range(50):
+            copy = zipfile.ZipInfo(f"archive/data/{number}")
+            first = archive.infolist()[0]
+            copy.file_size, copy.compress_size, copy.CRC, copy.header_offset = 1000, 1000, first.CRC, 0
+            archive.filelist.append(copy)
+    with pytest.raises(ValueError, match="its members have 51,000 bytes, and the file "):
+        clip_lightning.load(tmp_path / "bomb.pt")
+
+
+def test_an_archive_under_the_name_of_a_safetensors_file_is_read_as_what_it_is(open_clip_folders, tmp_path):
+    weights = open_clip_folders["vit", True] / "open_clip_pytorch_model.bin"
+    renamed = shutil.copy(weights, tmp_path / "renamed.safetensors")
+    expected = clip_lightning.load(weights).model.state_dict()
+    for name, tensor in clip_lightning.load(renamed, quick_gelu=True).model.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
 @pytest.mark.parametrize("keep", [0.3, 0.9])
 def test_a_torn_archive(archives, tmp_path, keep):
     whole = archives["vit"].read_bytes()

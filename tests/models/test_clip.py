@@ -114,6 +114,24 @@ def test_the_shared_space_is_the_image_towers_output_without_a_projection():
         CLIP(vit(), None)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"embed_dim": 0}, "embed_dim 0 is not above 0"),
+        ({"embed_dim": -3}, "embed_dim -3 is not above 0"),
+        ({"embed_dim": 8, "image_projection": "linear"}, "image_projection 'linear' is none of True, False and 'mlp'"),
+    ],
+)
+def test_what_makes_no_shared_space_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        CLIP(vit(), None, **arguments)
+
+
+def test_pixels_that_are_not_normalized_are_refused(model):
+    with pytest.raises(ValueError, match=r"images are torch\.uint8; call normalize first"):
+        model.encode_image(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+
+
 def test_two_layers_with_a_gelu_can_project():
     model = CLIP(vit(), None, embed_dim=8, image_projection="mlp").eval()
     pooled = torch.randn(3, 16)

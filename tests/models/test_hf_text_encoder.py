@@ -21,6 +21,12 @@ CONFIGS = {
 }  # fmt: skip
 
 
+VIT = {
+    "model_type": "vit", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+    "image_size": 16, "patch_size": 8,
+}  # fmt: skip
+
+
 def tower_of(kind, pooling="mean", **changes):
     return HFTextEncoder(
         **{"context_length": 10, "vocab_size": 30, "config": CONFIGS[kind], "pooling": pooling} | changes
@@ -131,6 +137,10 @@ def test_blocks_are_the_layers():
         ({"config": None}, "either name"),
         ({"config": None, "name": "/nowhere/at/all"}, "no text model '/nowhere/at/all'"),
         ({"pretrained": True}, "either name"),
+        ({"pooling": "foo"}, "pooling 'foo' is none of 'mean', 'max', 'cls', 'pooler', 'last'"),
+        ({"context_length": 0}, "context_length 0 is not above 0"),
+        ({"config": VIT}, "a vit model takes no texts"),
+        ({"config": {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8], "depths": [1]}}, "no texts"),
     ],
 )
 def test_what_does_not_fit_is_named(arguments, words):

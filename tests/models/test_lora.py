@@ -108,6 +108,12 @@ def test_adapters_are_put_back_with_the_weights_they_had():
 def test_adapters_that_cannot_be_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="rank 0 of LoRA is below 1"):
         LoRA(rank=0)
+    with pytest.raises(ValueError, match="alpha 0 of LoRA is not above 0"):
+        LoRA(alpha=0)
+    with pytest.raises(ValueError, match=r"dropout 1\.5 of LoRA is no probability from 0 to below 1"):
+        LoRA(dropout=1.5)
+    with pytest.raises(ValueError, match=r"text_lora is LoRA\(.*, but there is no text_encoder"):
+        CLIP(VisionTransformer(32, 8, 16, 1, 2), None, embed_dim=8, text_lora=LoRA())
     tower = VisionTransformer(32, 8, 16, 1, 2)
     tower.blocks = lambda: ()
     with pytest.raises(ValueError, match="VisionTransformer has no linear layer"):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from clip_lightning.models import CLIP, TimmImageEncoder
 from clip_lightning.models.positions import fit_positions, resize_context, resize_grid
 
 
@@ -60,3 +61,16 @@ def test_another_model_is_left_as_it_is():
     fitted, said = fit_positions(given, wanted | {"more": torch.ones(1)})
     assert fitted["image_encoder.position_embedding"].shape == (17, 3)
     assert said == []
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_tiny_r_s16_p8_224", "test_vit"])
+def test_positions_of_timms_models_are_resized_as_timm_does(name):
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    trained, larger = (CLIP(TimmImageEncoder(name, image_size=size), None, embed_dim=8) for size in (64, 96))
+    tensors, said = fit_positions(trained.state_dict(), larger.state_dict(), prefix="")
+    given = {key.removeprefix("image_encoder.model."): value for key, value in trained.state_dict().items()}
+    expected = checkpoint_filter_fn(given, larger.image_encoder.model)
+    assert torch.equal(tensors["image_encoder.model.pos_embed"], expected["pos_embed"])
+    assert len(said) == 1
+    larger.load_state_dict(tensors)

@@ -133,6 +133,13 @@ def test_dropout_acts_in_training_alone(build):
         (lambda: VisionTransformer(16, 8, 16, 1, 2, patch_dropout=1.0), "patch_dropout 1.0 is no share below 1"),
         (lambda: VisionTransformer(16, 8, 16, 1, 2, drop_path=1.0), "drop_path 1.0 is no probability below 1"),
         (lambda: TextTransformer(8, 9, 16, 1, 2, drop_path=-0.1), "drop_path -0.1 is no probability"),
+        (lambda: VisionTransformer(16, 8, 16, 1, 2, dropout=1.5), "dropout 1.5 is no probability from 0 to below 1"),
+        (lambda: VisionTransformer(16, 8, 16, 0, 2), "depth 0 is not above 0"),
+        (lambda: VisionTransformer(16, 8, -16, 1, 2), "width -16 is not above 0"),
+        (lambda: VisionTransformer(16, 8, 16, 1, 2, mlp_ratio=0), "mlp_ratio 0 leaves no hidden channel of 16"),
+        (lambda: TextTransformer(0, 9, 16, 1, 2), "context_length 0 is not above 0"),
+        (lambda: TextTransformer(8, 9, 16, 0, 2), "depth 0 is not above 0"),
+        (lambda: ModifiedResNet(32, (1, 1), 0), "output_dim 0 is not above 0"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(build, words):

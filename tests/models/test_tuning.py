@@ -27,6 +27,7 @@ TOWERS = {
     "resnet": lambda: ModifiedResNet(32, (2, 2), output_dim=8, width=8),
     "timm vit": lambda: TimmImageEncoder("test_vit", image_size=32, drop_path=0.3),
     "timm resnet": lambda: TimmImageEncoder("test_resnet", image_size=32),
+    "timm stages": lambda: TimmImageEncoder("poolformer_s12", image_size=32),
     "timm efficientnet": lambda: TimmImageEncoder("test_efficientnet", image_size=32),
     "text": lambda: TextTransformer(8, 20, 16, 3, 2, dropout=0.1, drop_path=0.3),
     "hf": lambda: HFTextEncoder(8, 20, config=BERT),
@@ -182,4 +183,11 @@ def test_a_tower_that_says_nothing_of_its_layers_is_told_what_it_lacks():
         treat = prepare if tuning.gradient_checkpointing else learning_rate_factors
         with pytest.raises(ValueError, match=r"VisionTransformer says nothing of its layers.*blocks\(\)"):
             treat(tower, tuning)
+    prepare(tower, TowerTuning(locked=True))
+
+
+def test_a_model_that_timm_does_not_divide_is_named():
+    tower = TimmImageEncoder("pit_ti_224")
+    with pytest.raises(ValueError, match=r"timm does not divide 'pit_ti_224' into layers.*take another model"):
+        prepare(tower, TowerTuning(gradient_checkpointing=True))
     prepare(tower, TowerTuning(locked=True))
