@@ -11,7 +11,7 @@ _NAME = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
 
 
 def is_packaged(name: Any) -> bool:
-    """Whether a name is one of a list in a package, such as ``open_clip:OPENAI_IMAGENET_TEMPLATES``, and not of a file."""
+    """Whether a name is that of a list in a package, as ``open_clip:OPENAI_IMAGENET_TEMPLATES``, and no file has it."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None and not Path(name).exists()
 
 
