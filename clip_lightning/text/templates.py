@@ -63,6 +63,8 @@ def read_templates(templates: Sequence[str] | str | Path) -> list[str]:
     if is_packaged(templates):
         found = packaged(str(templates))
         placed = [(f"{templates}: ", one(PLACEHOLDER) if callable(one) else str(one)) for one in found]
+    elif isinstance(templates, str) and PLACEHOLDER in templates:
+        raise ValueError(f"templates is one sentence, {templates!r}; give a list of them, [{templates!r}]")
     elif isinstance(templates, str | Path):
         placed = [(f"{templates}:{number}: ", line) for number, line in numbered_lines(templates)]
     else:

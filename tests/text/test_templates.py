@@ -34,3 +34,10 @@ def test_mistakes_name_the_file_and_line(tmp_path):
         read_lines(tmp_path / "missing.txt")
     with pytest.raises(ValueError, match="empty list"):
         read_templates([])
+
+
+def test_one_sentence_is_no_file_of_them():
+    with pytest.raises(
+        ValueError, match=r"one sentence, 'a photo of \{\}'; give a list of them, \['a photo of \{\}'\]"
+    ):
+        read_templates("a photo of {}")
