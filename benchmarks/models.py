@@ -134,6 +134,14 @@ def measure_memory(name: str, whose: str) -> None:
     print(int(marks["VmHWM"].split()[0]) * 1024 - before)
 
 
+def memory(name: str, whose: str, processes: int = 3) -> float:
+    """The median of what some processes have printed, since the system's count varies by some percent."""
+    command = [sys.executable, __file__, name, "--memory-of", whose]
+    return statistics.median(
+        int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(processes)
+    )
+
+
 def main() -> None:
     """Prints a line for each model and precision, and one for the memory of each."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -150,11 +158,7 @@ def main() -> None:
     for name in options.presets:
         for precision in options.precisions:
             measure_speed(name, precision, options.pairs)
-        command = [sys.executable, __file__, name, "--memory-of"]
-        ours, theirs = (
-            int(subprocess.run([*command, whose], check=True, capture_output=True, text=True).stdout)
-            for whose in ("ours", "theirs")
-        )
+        ours, theirs = (memory(name, whose) for whose in ("ours", "theirs"))
         print(f"{name:13} memory of a step in fp32: {ours / 1e6:,.0f} MB, open_clip {theirs / 1e6:,.0f} MB", flush=True)
 
 
