@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clip_lightning.files import part_of, replacing
 from clip_lightning.models.recognition import describe
+from clip_lightning.refusal import first_line
 from clip_lightning.spec import HasSpec, spec_of
 
 FORMAT = 2
@@ -55,7 +56,7 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
     except (OSError, RuntimeError) as error:
         # PyTorch's writer hides the system's error in one of its own.
         cause = next((found for found in (error, error.__context__) if isinstance(found, OSError)), error)
-        reason = getattr(cause, "strerror", None) or _first_line(cause)
+        reason = getattr(cause, "strerror", None) or first_line(cause)
         target = path.with_name(path.name.removeprefix(".").removesuffix(".part"))
         raise ValueError(
             f"checkpoint {str(target)!r} cannot be written: {reason}; what was saved before is intact: make room or "
@@ -92,7 +93,7 @@ def read_plain(path: str | Path, map_location: Any = None) -> Any:
             f"checkpoint {str(path)!r} holds more than tensors and plain data; nothing was loaded"
         ) from None
     except UNREADABLE as error:
-        raise ValueError(f"checkpoint {str(path)!r} is damaged, or is none: {_first_line(error)}") from None
+        raise ValueError(f"checkpoint {str(path)!r} is damaged, or is none: {first_line(error)}") from None
 
 
 def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:
@@ -209,10 +210,6 @@ def _from_format_1(checkpoint: dict[str, Any]) -> None:
 
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_format_1}
 """Turns a checkpoint of one format into the next."""
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:

@@ -1,10 +1,9 @@
-"""What is a message to the user, and what a fault of the program."""
+"""What is a message to the user, and what a fault of the program; and what to quote of a library's own."""
 
+import os
 import traceback
 
-import clip_lightning
-
-_PACKAGE = clip_lightning.__path__[0]
+_PACKAGE = os.path.dirname(__file__)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -16,3 +15,8 @@ def is_refusal(error: BaseException) -> bool:
         return False
     origin = traceback.extract_tb(error.__traceback__)[-1]
     return origin.filename.startswith(_PACKAGE) and (origin.line or "").startswith("raise ")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, without what follows it; the name of its class if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -43,7 +43,7 @@ class Progress(Callback):
         """Updates the bar, or writes a line when it is time."""
         self._samples += len(batch) * trainer.world_size
         # Not what was logged, which may be long ago; and read where it is shown only, since that waits for the device.
-        self._loss = outputs["loss"] * trainer.accumulate_grad_batches
+        self._loss = outputs["loss"]
         now = time.monotonic()
         if self._bar is not None:
             self._bar.n = trainer.global_step
@@ -84,7 +84,7 @@ class Progress(Callback):
         speed = self._samples / max(1e-9, time.monotonic() - self._since)
         parts = [f"{speed:,.0f} samples/s"]
         if self._loss is not None:
-            parts.insert(0, f"loss {self._loss.item():.3f}")
+            parts.insert(0, f"loss {self._loss.item() * trainer.accumulate_grad_batches:.3f}")
         if "train/scale" in metrics:
             parts.append(f"temperature {1 / metrics['train/scale']:.3f}")
         if self.watch in metrics:

@@ -56,36 +56,51 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse(arguments)
     if options.num_processes < 1:
         raise UserError(f"--num_processes {options.num_processes} must be 1 at least")
-    options.batch_size = batch_size_of(options)
     num_workers = workers(options.num_workers, options.num_processes)
-    source = find_images(options.images)
-    pretrained = open_model(options)
-    folder = FeatureFolder.create(Path(options.output), describe(pretrained, source, options))
+    source, pretrained, folder = begin(options)
     with folder.alone():
         unreadable = _embed(pretrained, source, folder, options, num_workers)
     for line in unreadable_lines(sorted(unreadable.items()), f"the column missing in {folder.path}/part-*.parquet"):
         print(line, file=sys.stderr)
-    if source.left_out:
-        print(f"left out: {source.left_out}", file=sys.stderr)
-    print(summary(folder))
-    print(folder.path)
+    conclude(source, folder)
     return 0
 
 
 def _parser() -> VerbParser:
-    parser = VerbParser("embed", _WHAT)
-    add_model_options(parser, "the model: a checkpoint of a run, or what else clip_lightning.load takes")
-    add_image_options(parser)
-    add_output_options(parser)
+    parser = features_parser("embed", _WHAT)
     parser.add_argument("--num_processes", type=int, default=1, help="processes that encode (%(default)s)")
     return parser
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say where features go, on which the size of a batch depends."""
+def features_parser(verb: str, description: str) -> VerbParser:
+    """Options of a verb that writes features; the size of a batch depends on that of a part."""
+    parser = VerbParser(verb, description)
+    add_model_options(parser, "the model: a checkpoint of a run, or what else clip_lightning.load takes")
+    add_image_options(parser)
     parser.set_defaults(batch_size=None)
     parser.add_argument("--output", required=True, help="folder for the features, a new one or one to go on with")
     parser.add_argument("--part_size", type=int, default=4096, help="images in a part (%(default)s)")
+    return parser
+
+
+def begin(options: argparse.Namespace) -> tuple[FoundImages, Pretrained, FeatureFolder]:
+    """The images, the model, and the folder that its features of them go to; and the size of a batch is settled.
+
+    Raises:
+        ValueError: If one cannot be had, or the folder holds other features.
+    """
+    options.batch_size = batch_size_of(options)
+    source = find_images(options.images)
+    pretrained = open_model(options)
+    return source, pretrained, FeatureFolder.create(Path(options.output), _describe(pretrained, source, options))
+
+
+def conclude(source: FoundImages, folder: FeatureFolder) -> None:
+    """Tells what was left out, and what a complete folder has."""
+    if source.left_out:
+        print(f"left out: {source.left_out}", file=sys.stderr)
+    print(_summary(folder))
+    print(folder.path)
 
 
 def batch_size_of(options: argparse.Namespace) -> int:
@@ -102,7 +117,7 @@ def batch_size_of(options: argparse.Namespace) -> int:
     return size
 
 
-def describe(pretrained: Pretrained, source: FoundImages, options: argparse.Namespace) -> Description:
+def _describe(pretrained: Pretrained, source: FoundImages, options: argparse.Namespace) -> Description:
     """What the folder is to hold."""
     checkpoint = os.path.abspath(options.checkpoint) if os.path.exists(options.checkpoint) else options.checkpoint
     return Description(
@@ -179,7 +194,7 @@ def _shown(made: Iterator[Done], total: int) -> Iterator[Done]:
             yield done
 
 
-def summary(folder: FeatureFolder) -> str:
+def _summary(folder: FeatureFolder) -> str:
     """How many features a complete folder has, and how many images have none."""
     found = sum(folder.rows_of_parts())
     description = folder.description

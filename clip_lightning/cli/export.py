@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clip_lightning.cli.trained import VerbParser
+from clip_lightning.cli.trained import VerbParser, add_activation_option, add_checkpoint_options, quick_gelu_of
 from clip_lightning.interchange.export import TARGETS, export
 from clip_lightning.interchange.export.model_card import RunFacts
 from clip_lightning.interchange.parts import read_parts
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         allow_modules=options.allow_module,
         image_size=options.image_size,
         context_length=options.context_length,
-        quick_gelu=None if options.quick_gelu is None else options.quick_gelu == "true",
+        quick_gelu=quick_gelu_of(options),
     )
     for said in parts.said:
         print(f"{options.checkpoint}: {said}", file=sys.stderr)
@@ -47,16 +47,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> VerbParser:
     parser = VerbParser("export", _WHAT)
-    parser.add_argument("--checkpoint", required=True, help="a checkpoint, or a file, folder or name from elsewhere")
+    add_checkpoint_options(parser, "a checkpoint, or a file, folder or name from elsewhere")
     parser.add_argument("--to", required=True, choices=TARGETS, help="for which library")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to make")
-    parser.add_argument(
-        *("--allow_module",), action="append", default=[], metavar="NAME",
-        help="a module of yours whose classes the checkpoint may name, such as examples.mixer",
-    )  # fmt: skip
     parser.add_argument("--image_size", type=int, help="another size, in pixels: position embeddings are interpolated")
     parser.add_argument("--context_length", type=int, help="another context, in tokens, likewise")
-    parser.add_argument("--quick_gelu", choices=("true", "false"), help="for weights that do not say their activation")
+    add_activation_option(parser)
     return parser
 
 

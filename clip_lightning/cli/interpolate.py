@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from clip_lightning.checkpoint import KEY, read_checkpoint, write_checkpoint
 from clip_lightning.cli.errors import UserError
-from clip_lightning.cli.trained import VerbParser
+from clip_lightning.cli.trained import VerbParser, add_checkpoint_options
 from clip_lightning.interchange.parts import read_parts
 from clip_lightning.interchange.start import start_from
-from clip_lightning.models.lora import ADAPTERS, merge_lora
+from clip_lightning.models.lora import ADAPTERS
 
 _WHAT = """Writes a checkpoint whose weights lie between those that a fine-tuning ended with and those that it started
 from. It often keeps what the tuning has gained, and gets back what it has lost on other images (Wortsman et al. 2021,
@@ -43,13 +43,12 @@ def main(arguments: Sequence[str]) -> int:
         UserError: If an alpha is out of its range, or files would be written over each other.
     """
     parser = VerbParser("interpolate", _WHAT)
-    parser.add_argument("--checkpoint", required=True, help="checkpoint of the fine-tuning")
+    add_checkpoint_options(parser, "checkpoint of the fine-tuning")
     parser.add_argument("--towards", required=True, help="what it started from: anything that model.weights takes")
     parser.add_argument(
         *("--alpha",), type=float, nargs="+", default=[0.5], help="share of the tuned weights, 0-1 (0.5); several"
     )
     parser.add_argument("--output", required=True, type=Path, help="file to write, or a folder for several alphas")
-    parser.add_argument("--allow_module", action="append", default=[], help="module whose classes they may name")
     options = parser.parse(arguments)
     wrong = [alpha for alpha in options.alpha if not 0 <= alpha <= 1]
     if wrong:
@@ -82,16 +81,13 @@ def _ends(checkpoint: str, towards: str, allow_modules: Collection[str]) -> tupl
     Raises:
         ValueError: If one cannot be read, or the start is of another model.
     """
-    ends = []
-    for is_start in (False, True):
-        parts = read_parts(checkpoint, allow_modules=allow_modules)
-        merge_lora(parts.model)
-        task = nn.ModuleDict({"model": parts.model, "objective": parts.objective})
-        if is_start:
-            for said in start_from(task, parts.model, towards):
-                print(f"{towards}: {said}")
-        ends.append(dict(task.state_dict()))
-    return ends[0], ends[1]
+    parts = read_parts(checkpoint, allow_modules=allow_modules)
+    task = nn.ModuleDict({"model": parts.model, "objective": parts.objective})
+    # Copies, since the start's are written into the same memory.
+    tuned = {name: tensor.clone() for name, tensor in task.state_dict().items()}
+    for said in start_from(task, parts.model, towards):
+        print(f"{towards}: {said}")
+    return tuned, dict(task.state_dict())
 
 
 def interpolated(tuned: Mapping[str, Tensor], start: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:

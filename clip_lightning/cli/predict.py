@@ -2,9 +2,7 @@
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jsonargparse
@@ -15,16 +13,16 @@ from torch import Tensor
 
 from clip_lightning.callbacks.features import WriteFeatures
 from clip_lightning.cli.compose import Config, compose
-from clip_lightning.cli.embed import add_output_options, batch_size_of, describe, summary
+from clip_lightning.cli.embed import begin, conclude, features_parser
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import with_suggestion
-from clip_lightning.cli.trained import VerbParser, add_image_options, add_model_options, open_model, workers
+from clip_lightning.cli.trained import workers
 from clip_lightning.cli.training import quiet
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
 from clip_lightning.data import CenterCrop, ImageBatch
 from clip_lightning.inference.embed import Setting, part_batches
 from clip_lightning.inference.feature_folder import FeatureFolder
-from clip_lightning.inference.images import FoundImages, find_images
+from clip_lightning.inference.images import FoundImages
 from clip_lightning.models import CLIP
 
 _WHAT = """Writes what embed writes, by Lightning's trainer: --trainer.devices 4, --trainer.strategy ddp,
@@ -101,32 +99,18 @@ def main(arguments: Sequence[str]) -> int:
         UserError: If an option is not accepted.
     """
     trainer_arguments, others = _split(arguments)
-    options = _parser().parse(others)
-    options.batch_size = batch_size_of(options)
+    options = features_parser("predict", _WHAT).parse(others)
     config, _ = compose(trainer_arguments, ("trainer",))
     trainer = _build_trainer(config.get("trainer", {}))
-    source = find_images(options.images)
-    pretrained = open_model(options)
-    folder = FeatureFolder.create(Path(options.output), describe(pretrained, source, options))
+    source, pretrained, folder = begin(options)
     setting = Setting(options.batch_size, workers(options.num_workers, trainer.num_devices))
     images = ImagesOfParts(source, folder, CenterCrop.of(pretrained.model.pixels), setting)
     trainer.callbacks.append(WriteFeatures(folder, source))  # type: ignore[attr-defined]
     with folder.alone() if trainer.is_global_zero else contextlib.nullcontext():
         trainer.predict(ImageFeatures(pretrained.model), images, return_predictions=False)
     if trainer.is_global_zero:
-        if source.left_out:
-            print(f"left out: {source.left_out}", file=sys.stderr)
-        print(summary(folder))
-        print(folder.path)
+        conclude(source, folder)
     return 0
-
-
-def _parser() -> VerbParser:
-    parser = VerbParser("predict", _WHAT)
-    add_model_options(parser, "the model: a checkpoint of a run, or what else clip_lightning.load takes")
-    add_image_options(parser)
-    add_output_options(parser)
-    return parser
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -20,6 +20,7 @@ from clip_lightning.inference.search import FeatureIndex, Hit
 from clip_lightning.inference.thumbnails import open_image, thumbnail
 from clip_lightning.interchange import Pretrained
 from clip_lightning.objectives.scoring import evaluating
+from clip_lightning.text import text_lengths
 
 _WHAT = """Prints the images that are most like a text or an image, with their cosine similarity. The model is the one
 that made the features; the index is kept beside them, and built anew when they change.
@@ -149,7 +150,8 @@ def _embed(pretrained: Pretrained, query: Query) -> Float[NDArray, "channels"]:
         else:
             if pretrained.tokenizer.cuts(query.text):
                 print(cut_line("query", 1, pretrained.tokenizer), file=sys.stderr)
-            features = model.encode_text(pretrained.tokenizer([query.text]).to(device))
+            text = pretrained.tokenizer([query.text]).to(device)
+            features = model.encode_text(text, text_lengths(text, pretrained.tokenizer.eos_id))
     values: NDArray = features[0].to(torch.float32).cpu().numpy()
     return values
 

@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from clip_lightning.batch import Batch
-from clip_lightning.text import Tokenizer
+from clip_lightning.text import Tokenizer, text_lengths
 
 # Lengths of few kinds are kind to compiled models, and multiples of 8 to tensor cores.
 _LENGTH_MULTIPLE = 8
@@ -63,7 +63,7 @@ def cut(
     Returns:
         The rows, and the tokens in each up to and with its end.
     """
-    length = (text == eos_id).to(torch.uint8).argmax(dim=1) + 1
+    length = text_lengths(text, eos_id)
     longest = int(length.max())
     tokens = min(-(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE, text.shape[1])
     return text[:, :tokens].contiguous(), length

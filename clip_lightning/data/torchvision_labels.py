@@ -16,6 +16,7 @@ from clip_lightning.data.base import Damaged, RawSample, Source
 from clip_lightning.data.class_names import NamedClass, distinct, named, read_class_names
 from clip_lightning.data.decoding import decode
 from clip_lightning.data.labelled import LabelledDataset
+from clip_lightning.refusal import first_line
 from clip_lightning.text import read_templates
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def open_vision_dataset(cls: "type[VisionDataset]", *args: Any, **kwargs: Any) -
     try:
         return cls(*args, **kwargs)
     except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
     root = str(kwargs.get("root", args[0] if args else "."))
     remedy = f"put its files into {root!r}"
     if "download" in inspect.signature(cls).parameters:

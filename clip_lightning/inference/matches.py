@@ -9,9 +9,8 @@ import torch.nn.functional as F
 
 from clip_lightning.data import Damaged, RawSample, Source, decode
 from clip_lightning.models import CLIP
-from clip_lightning.objectives.scoring import text_lengths
 from clip_lightning.results import Match
-from clip_lightning.text import Tokenizer
+from clip_lightning.text import Tokenizer, text_lengths
 
 
 @torch.no_grad()

@@ -1,10 +1,8 @@
 """Files from elsewhere, of which tensors and plain data are read and nothing else."""
 
 import io
-import json
 import pickle
 import pickletools
-import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +12,7 @@ import torch
 from torch import Tensor
 
 from clip_lightning.checkpoint import UNREADABLE, check_stored, read_plain
-
-_MAX_HEADER = 100_000_000
-"""Bytes of the largest header of a safetensors file (the format's own limit)."""
+from clip_lightning.refusal import first_line
 
 _HELPERS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")
 """What TorchScript calls for typed lists and dictionaries: each is given a plain one."""
@@ -66,14 +62,12 @@ def read_file(path: str | Path) -> Content:
 
 
 def _read_safetensors(path: Path) -> Content:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(size, _MAX_HEADER)))
-        return Content("safetensors", load_file(path), dict(header.get("__metadata__", {})))
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            return Content("safetensors", tensors, dict(file.metadata() or {}))
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is damaged, or no safetensors file: {error}") from None
 
@@ -116,8 +110,7 @@ def _read_torchscript(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError:
         raise ValueError(f"{str(path)!r} holds more than tensors and plain data; nothing was loaded") from None
     except UNREADABLE as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"archive {str(path)!r} is damaged, or is none: {reason}") from None
+        raise ValueError(f"archive {str(path)!r} is damaged, or is none: {first_line(error)}") from None
 
 
 def _without_code(path: Path) -> tuple[io.BytesIO, bytes]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from clip_lightning.interchange import hugging_face, open_clip
+from clip_lightning.refusal import first_line
 
 PREFIX = "hf-hub:"
 _FILES = {open_clip.CONFIG: open_clip.WEIGHT_FILES, hugging_face.CONFIG: hugging_face.WEIGHT_FILES}
@@ -36,7 +37,7 @@ def download(name: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     except (HfHubHTTPError, HFValidationError, EntryNotFoundError) as error:
-        raise ValueError(f"{name!r} cannot be had from the hub: {next(iter(str(error).splitlines()), '')}") from None
+        raise ValueError(f"{name!r} cannot be had from the hub: {first_line(error)}") from None
     raise ValueError(
         f"{name!r} is not among the models on this machine, and could not be fetched: the hub has no such files, or "
         "cannot be reached; download it where there is a network, and give the folder's path"

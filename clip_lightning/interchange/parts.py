@@ -18,6 +18,7 @@ from clip_lightning.models import CLIP, TimmImageEncoder
 from clip_lightning.models.lora import ADAPTERS, merge_lora
 from clip_lightning.models.positions import fit_positions
 from clip_lightning.objectives import Contrastive, Objective
+from clip_lightning.refusal import first_line
 from clip_lightning.spec import build
 from clip_lightning.text import CLIPTokenizer, Tokenizer
 
@@ -28,7 +29,7 @@ class Parts(NamedTuple):
     """A model and what belongs to it.
 
     Args:
-        model: The model, in evaluation mode.
+        model: The model, in evaluation mode, without adapters: they are merged.
         tokenizer: The one that it was trained with.
         objective: What it was trained for.
         card: Where it comes from, as plain data: "path", "format", and the run's "config", None if there is none.
@@ -110,8 +111,9 @@ def _timm_parts(name: str, image_size: int | None) -> Parts:
     try:
         encoder = TimmImageEncoder(name.removeprefix(TIMM), pretrained=True, image_size=image_size)
     except (OSError, RuntimeError, HfHubHTTPError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"the weights of {name!r} are not on this machine and cannot be fetched: {reason}") from None
+        raise ValueError(
+            f"the weights of {name!r} are not on this machine and cannot be fetched: {first_line(error)}"
+        ) from None
     model = CLIP(encoder, None, image_projection=False)
     return Parts(model.eval(), NoTokenizer(name), Contrastive(), {"path": name, "format": "timm", "config": None}, [])
 

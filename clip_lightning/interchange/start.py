@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from clip_lightning.checkpoint import KEY, build_described, check_weights, load_weights
+from clip_lightning.checkpoint import build_described, check_weights
 from clip_lightning.interchange.configuration import check_layers
 from clip_lightning.interchange.foreign import Foreign
 from clip_lightning.interchange.parts import merged_tensors
@@ -45,7 +45,7 @@ def start_from(task: nn.Module, model: CLIP, path: str) -> list[str]:
     check_weights(task.state_dict(), tensors, path)
     found = build_described(source, path, settings_of_description)
     said += check_settings(found, model, path)
-    load_weights(task, {KEY: source[KEY], "state_dict": tensors}, path)
+    task.load_state_dict(tensors)
     return said
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clip_lightning.models.base import TextEncoder
 from clip_lightning.models.layers import check_positive
+from clip_lightning.refusal import first_line
 
 Pooling = Literal["mean", "max", "cls", "pooler", "last"]
 
@@ -140,7 +141,7 @@ def _settings(name: str | None, config: Mapping[str, Any] | None, pretrained: bo
         return AutoConfig.for_model(plain.pop("model_type", None), **plain)
     except (OSError, ValueError, TypeError) as error:
         what = repr(name) if name is not None else "this config"
-        raise ValueError(f"transformers has no text model {what}: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"transformers has no text model {what}: {first_line(error)}") from None
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,9 +168,7 @@ def _model(settings: Any, name: str | None, pooling: Pooling) -> nn.Module:
     try:
         whole = auto.from_config(settings) if name is None else auto.from_pretrained(name, config=settings)
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"transformers cannot build {name or settings.model_type!r}: {str(error).splitlines()[0]}"
-        ) from None
+        raise ValueError(f"transformers cannot build {name or settings.model_type!r}: {first_line(error)}") from None
     model: Any = whole.encoder if settings.is_encoder_decoder else whole
     if _token_ids(model) is None:
         raise ValueError(f"a {settings.model_type} model takes no texts; give a text model, such as bert or t5")

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clip_lightning.models import CLIP
-from clip_lightning.text import Tokenizer
+from clip_lightning.text import Tokenizer, text_lengths
 
 
 @contextmanager
@@ -70,11 +70,6 @@ def _text_embeds(
             part = text[rows, : int(length[rows].max())].to(device)
             parts.append(F.normalize(model.encode_text(part, length[rows].to(device)).float(), dim=-1))
     return torch.cat(parts)[order.argsort().to(device)]
-
-
-def text_lengths(text: Int[Tensor, "batch tokens"], eos_id: int) -> Int[Tensor, "batch"]:
-    """Tokens of each row up to and with its first end-of-text id, which every row has."""
-    return (text == eos_id).int().argmax(dim=-1) + 1
 
 
 class ContrastiveScorer:

@@ -1,6 +1,6 @@
 """Tokenisers and prompt templates."""
 
-from clip_lightning.text.base import Captions, Tokenizer
+from clip_lightning.text.base import Captions, Tokenizer, text_lengths
 from clip_lightning.text.bpe_tokenizer import BPETokenizer
 from clip_lightning.text.clip_tokenizer import CLIPTokenizer
 from clip_lightning.text.hf_tokenizer import HFTokenizer
@@ -16,4 +16,5 @@ __all__ = [
     "numbered_lines",
     "read_lines",
     "read_templates",
+    "text_lengths",
 ]

@@ -9,6 +9,11 @@ from torch import Tensor
 from clip_lightning.spec import HasSpec
 
 
+def text_lengths(text: Int[Tensor, "batch tokens"], eos_id: int) -> Int[Tensor, "batch"]:
+    """Tokens of each row up to and with its first end-of-text id, which every row has."""
+    return (text == eos_id).int().argmax(dim=-1) + 1
+
+
 class Captions(ABC):
     """Anything that has captions to learn a vocabulary from, such as a data source."""
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from clip_lightning.refusal import first_line
 from clip_lightning.text.base import Tokenizer
 from clip_lightning.text.byte_level import check_is_list
 
@@ -119,7 +120,7 @@ def _of_name(name: str) -> Any:
     try:
         own = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ValueError(f"transformers has no tokeniser {name!r}: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"transformers has no tokeniser {name!r}: {first_line(error)}") from None
     if not own.is_fast:
         raise ValueError(
             f"tokeniser {name!r} has no tokenizer.json, which a checkpoint needs; convert it to a fast one"

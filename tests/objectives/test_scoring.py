@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clip_lightning.objectives.scoring import ContrastiveScorer, class_embeds, evaluating, text_lengths
+from clip_lightning.objectives.scoring import ContrastiveScorer, class_embeds, evaluating
+from clip_lightning.text import text_lengths
 
 
 class Letters:

@@ -12,7 +12,6 @@ from clip_lightning.interchange.export.model_card import RunFacts, model_card
 from clip_lightning.interchange.export.open_clip import write_open_clip
 from clip_lightning.interchange.export.own import write_safetensors
 from clip_lightning.interchange.parts import Parts
-from clip_lightning.models.lora import merge_lora
 
 TARGETS: dict[str, Callable[[Parts, Path], None]] = {
     "open_clip": write_open_clip,
@@ -27,8 +26,6 @@ TARGETS: dict[str, Callable[[Parts, Path], None]] = {
 def export(parts: Parts, target: str, folder: Path, facts: RunFacts) -> None:
     """Writes a model for another library, with its tokeniser, its preprocessing and a model card.
 
-    Adapters are merged into the weights beside them, in the model that is given too.
-
     Args:
         parts: The model, on the CPU.
         target: A key of ``TARGETS``.
@@ -40,7 +37,6 @@ def export(parts: Parts, target: str, folder: Path, facts: RunFacts) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"output {str(folder)!r} exists already, and is no empty folder; name another, or remove it")
-    merge_lora(parts.model)
     part = part_of(folder)
     if part.exists():  # of an export that was killed
         shutil.rmtree(part)

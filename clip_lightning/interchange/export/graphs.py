@@ -11,6 +11,8 @@ from clip_lightning.interchange.export.hugging_face import write_image_processor
 from clip_lightning.interchange.export.tokenizer_files import write_tokenizer
 from clip_lightning.interchange.parts import NoTokenizer, Parts
 from clip_lightning.models import CLIP
+from clip_lightning.refusal import first_line
+from clip_lightning.text import text_lengths
 
 _OPSET = 20
 """Of the ONNX operators: the first one with GELU in one."""
@@ -47,8 +49,7 @@ class TextTower(nn.Module):
 
     def forward(self, text: Int[Tensor, "batch context_length"]) -> Float[Tensor, "batch embed_dim"]:
         """Text features, not of unit length."""
-        length = (text == self.eos_id).int().argmax(dim=-1) + 1
-        return self.model.encode_text(text, length)
+        return self.model.encode_text(text, text_lengths(text, self.eos_id))
 
 
 def write_onnx(parts: Parts, folder: Path) -> None:
@@ -80,7 +81,7 @@ def write_onnx(parts: Parts, folder: Path) -> None:
                     verbose=False,
                 )
             except torch.onnx.errors.OnnxExporterError as error:
-                raise ValueError(f"{name} cannot be written as ONNX: {_first_line(error)}") from None
+                raise ValueError(f"{name} cannot be written as ONNX: {first_line(error)}") from None
         assert graph is not None
         graph.save(folder / f"{name}.onnx")
     _write_inputs(parts, folder)
@@ -124,13 +125,9 @@ def _program(name: str, tower: nn.Module, example: Tensor) -> torch.export.Expor
         with torch.no_grad():
             return torch.export.export(tower, (example,), dynamic_shapes=shapes, strict=True)
     except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
-        raise ValueError(f"{name} cannot be exported as a graph: {_first_line(error)}") from None
+        raise ValueError(f"{name} cannot be exported as a graph: {first_line(error)}") from None
 
 
 def _write_inputs(parts: Parts, folder: Path) -> None:
     write_image_processor(parts.model.pixels, folder)
     write_tokenizer(parts.tokenizer, folder)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

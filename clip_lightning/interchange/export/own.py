@@ -25,8 +25,6 @@ def write_safetensors(parts: Parts, folder: Path) -> None:
     """
     trained = nn.ModuleDict({"model": parts.model, "objective": parts.objective})
     arguments = spec_of(parts.model)["init_args"]
-    # Adapters were merged before.
-    arguments |= {name: None for name in ("image_lora", "text_lora") if name in arguments}
     arguments |= {"tokenizer": spec_of(parts.tokenizer), "objective": spec_of(parts.objective)}
     description = {
         "format": FORMAT,
