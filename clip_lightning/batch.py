@@ -1,7 +1,8 @@
 """A batch of image-text pairs: where the data meets the objectives."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
@@ -27,6 +28,19 @@ class Batch:
     image_id: Int[Tensor, "batch"]
     text_id: Int[Tensor, "batch"]
     views: dict[str, "Batch"] = field(default_factory=dict)
+
+    def split(self, size: int) -> list["Batch"]:
+        """Its pairs in parts of ``size``, in order; the last part may have fewer."""
+        tensors = [field.name for field in fields(self) if field.name != "views"]
+        columns = {name: torch.split(getattr(self, name), size) for name in tensors}
+        views = {name: view.split(size) for name, view in self.views.items()}
+        return [
+            Batch(
+                **{name: column[place] for name, column in columns.items()},
+                views={name: parts[place] for name, parts in views.items()},
+            )
+            for place in range(len(columns["image"]))
+        ]
 
     def __len__(self) -> int:
         """Number of pairs."""

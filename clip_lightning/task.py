@@ -18,7 +18,7 @@ from clip_lightning.interchange import start_from
 from clip_lightning.models import CLIP, ImageEncoder, LoRA, TextEncoder, TowerTuning
 from clip_lightning.models.lora import without_adapters
 from clip_lightning.models.tuning import learning_rate_factors, prepare
-from clip_lightning.objectives import Contrastive, Objective, Scorer
+from clip_lightning.objectives import Contrastive, Objective, Scorer, encode_in_micro_batches
 from clip_lightning.optim import PAPER_ADAMW, OptimizerCallable, Schedule, WarmupCosine, build_optimizer
 from clip_lightning.spec import HasSpec, build
 from clip_lightning.text import Tokenizer
@@ -46,9 +46,11 @@ class CLIPTask(LightningModule, HasSpec):
         text_tuning: The same of the text tower.
         image_lora: Adapters of the image tower, which are then all that is trained of it.
         text_lora: Adapters of the text tower.
+        micro_batch_size: Pairs that a process encodes at once. A batch of any size then needs the memory of so many,
+            and its step is still that of the whole batch. None: the batch at once.
 
     Raises:
-        ValueError: If the parts do not fit each other.
+        ValueError: If the parts do not fit each other, or ``micro_batch_size`` is below 1.
     """
 
     def __init__(
@@ -66,8 +68,11 @@ class CLIPTask(LightningModule, HasSpec):
         text_tuning: TowerTuning = _WHOLE,
         image_lora: LoRA | None = None,
         text_lora: LoRA | None = None,
+        micro_batch_size: int | None = None,
     ) -> None:
         super().__init__()
+        if micro_batch_size is not None and micro_batch_size < 1:
+            raise ValueError(f"micro_batch_size {micro_batch_size} must be 1 at least; null encodes the batch at once")
         _check_vocabulary(tokenizer, text_encoder)
         self._tuned = (image_encoder, image_tuning), (text_encoder, text_tuning)
         for tower, tuning in self._tuned:
@@ -81,6 +86,7 @@ class CLIPTask(LightningModule, HasSpec):
         self.optimizer = optimizer or PAPER_ADAMW
         self.schedule = schedule or WarmupCosine()
         self.weights = weights
+        self.micro_batch_size = micro_batch_size
         self._has_started = False
         self.config: Mapping[str, Any] | None = None
         """Resolved configuration of the run, if a command line built this; it goes into the checkpoint."""
@@ -119,7 +125,8 @@ class CLIPTask(LightningModule, HasSpec):
         return None if batch is None else self._step(batch, "test")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
-        reduced = self.objective.reduce(self.model, self.objective.encode(self.model, batch))
+        encoded = encode_in_micro_batches(self.objective, self.model, batch, self.micro_batch_size)
+        reduced = self.objective.reduce(self.model, encoded)
         pairs = int(reduced.pop("pairs"))
         is_training = stage == "train"
         if not is_training or self._is_logged():

@@ -29,6 +29,7 @@ WITHOUT_EFFECT = (
     "data.num_workers",
     "evaluation.num_workers",
     "evaluation.batch_size",
+    "model.micro_batch_size",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.enable_",

@@ -74,6 +74,7 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
         cli = build_cli("fit", {**config, "run_dir": str(folder.path)})
         cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
         check_monitor(cli)
+        check_micro_batch(cli)
         checkpoint = find_checkpoint(folder, cli.resolved)
         if checkpoint is None:
             cli.model.start_from_weights()
@@ -128,6 +129,21 @@ def check_monitor(cli: TrainingCLI) -> None:
     if scores:
         raise UserError(f"{message}; give, say, --checkpoints.monitor {scores[0]} --checkpoints.mode max")
     raise UserError(f"{message}; give validation pairs by data.val, or an evaluator by evaluation.val")
+
+
+def check_micro_batch(cli: TrainingCLI) -> None:
+    """Refuses to divide a batch into parts that are larger than it.
+
+    Raises:
+        UserError: With both sizes.
+    """
+    size, batch_size, processes = cli.model.micro_batch_size, cli.datamodule.batch_size, cli.trainer.world_size
+    own = batch_size // processes
+    if size is not None and size > own:
+        raise UserError(
+            f"model.micro_batch_size {size} is larger than the {own} pairs of a process (data.batch_size {batch_size}, "
+            f"{processes} {'process' if processes == 1 else 'processes'}); give {own} or less"
+        )
 
 
 def open_run_folder(config: Config) -> RunFolder:
@@ -209,7 +225,7 @@ def announce(cli: TrainingCLI, folder: RunFolder, checkpoint: Path | None) -> No
     towers = [(type(tower).__name__, tower) for tower in (model.image_encoder, model.text_encoder)]
     sizes = " + ".join(f"{name} {_count(tower):,}" for name, tower in towers)
     print(f"model       {sizes}, {_count(model):,} parameters in all")
-    print(f"data        {sum(map(len, data.train)):,} pairs, {data.batch_size:,} in a step")
+    print(f"data        {sum(map(len, data.train)):,} pairs, {describe_batch(cli)}")
     captions = list(islice(chain.from_iterable(source.captions() for source in data.train), _CAPTIONS))
     if cut := sum(map(cli.model.tokenizer.cuts, captions)):
         length = cli.model.tokenizer.context_length
@@ -222,6 +238,18 @@ def announce(cli: TrainingCLI, folder: RunFolder, checkpoint: Path | None) -> No
             where = logger.uri if logger.uri.startswith("http") else f"mlflow ui --backend-store-uri {logger.uri}"
             print(f"tracking    {where}")
     sys.stdout.flush()
+
+
+def describe_batch(cli: TrainingCLI) -> str:
+    """How many pairs a step compares, and how it comes by them."""
+    size, parts, micro = cli.datamodule.batch_size, cli.trainer.accumulate_grad_batches, cli.model.micro_batch_size
+    if parts > 1:
+        return (
+            f"{parts} batches of {size:,} in a step, each compared within itself (one batch of {parts * size:,} in the "
+            f"same memory: --data.batch_size {parts * size} --model.micro_batch_size {micro or size} "
+            "--trainer.accumulate_grad_batches 1)"
+        )
+    return f"{size:,} in a step" + (f", encoded {micro:,} at a time" if micro else "")
 
 
 def _count(module: Any) -> int:

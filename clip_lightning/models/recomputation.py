@@ -1,8 +1,8 @@
-"""Gradient checkpointing: memory for time, in every tower, with the gradients that it has without."""
+"""Gradient checkpointing: memory for time, in every tower, with the gradients that there are without it."""
 
 import functools
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -15,8 +15,7 @@ from torch.utils.checkpoint import checkpoint
 def recompute(blocks: Iterable[nn.Module]) -> None:
     """Has each block keep its inputs alone in training, and compute the rest again in the backward pass.
 
-    Names of parameters and classes of modules stay as they are. Dropout draws the same numbers again, and running
-    statistics move once.
+    Names of parameters and classes of modules stay as they are.
 
     Args:
         blocks: Modules that are each called once in a forward pass.
@@ -31,10 +30,27 @@ def _recomputed_forward(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
     forward = functools.partial(type(block).forward, block)
     if not (block.training and torch.is_grad_enabled()):
         return forward(*args, **kwargs)
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    return recomputed(forward, block, *args, **kwargs)
+
+
+def recomputed(function: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Calls a function of which the arguments alone are kept, and that is called again in the backward pass.
+
+    Random numbers are the same in both calls, and running statistics move in the first one only.
+
+    Args:
+        function: What to call.
+        module: Holds every layer with running statistics that the function calls.
+        *args: Its arguments. The random state of a device is restored where one of these is a tensor on it.
+        **kwargs: Further arguments.
+
+    Returns:
+        What the function returned.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     if norms:  # Named only where it is needed, since torch.compile follows no context of our own.
         kwargs["context_fn"] = functools.partial(_contexts, norms)
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    return checkpoint(function, *args, use_reentrant=False, **kwargs)
 
 
 def _contexts(norms: list[_BatchNorm]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -46,8 +62,9 @@ def _contexts(norms: list[_BatchNorm]) -> tuple[AbstractContextManager[None], Ab
 def _statistics_at_rest(norms: list[_BatchNorm]) -> Iterator[None]:
     """Meanwhile, layers normalise by their batch and do not note its statistics: that was done the first time."""
     before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, _, batches in before:
+        # Counted on a copy, since synchronised layers count always.
+        norm.momentum, norm.num_batches_tracked = 0.0, None if batches is None else batches.clone()
     try:
         yield
     finally:

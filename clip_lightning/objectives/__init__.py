@@ -2,5 +2,6 @@
 
 from clip_lightning.objectives.base import Objective, Scorer
 from clip_lightning.objectives.contrastive import Contrastive, contrastive_loss
+from clip_lightning.objectives.micro_batches import encode_in_micro_batches
 
-__all__ = ["Contrastive", "Objective", "Scorer", "contrastive_loss"]
+__all__ = ["Contrastive", "Objective", "Scorer", "contrastive_loss", "encode_in_micro_batches"]

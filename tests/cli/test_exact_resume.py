@@ -40,6 +40,7 @@ VARIANTS = {
         ["--trainer.val_check_interval", "0.3", "--evaluation.before_training", "true", *NO_STEPS],
         [("update", 2), ("update", 5), ("update", 8)],
     ),
+    "a batch in parts": (["--model.micro_batch_size", "3"], [("forward", 8), ("update", 5)]),
     "early stopping": (
         ["--trainer.callbacks", STOPPER, "--trainer.max_epochs", "6"],
         [("update", 3), ("after an epoch", 1), ("update", 9)],

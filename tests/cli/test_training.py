@@ -134,6 +134,8 @@ MISTAKES = {
     "a wrong type": (["--data.batch_size", "wide"], ["data.batch_size", "int", "wide"]),
     "a missing file": (["--config", "nowhere.yaml"], ["nowhere.yaml", "does not exist"]),
     "a batch larger than the data": (["--data.batch_size", "97"], ["97", "96", "lower batch_size"]),
+    "a micro-batch larger than the batch": (["--model.micro_batch_size", "17"], ["17", "16", "data.batch_size"]),
+    "a micro-batch of nothing": (["--model.micro_batch_size", "0"], ["micro_batch_size 0", "at least"]),
     "a patch that does not divide": (["--model.image_encoder.patch_size", "5"], ["5", "32"]),
     "a metric that nothing reports": (["--checkpoints.monitor", "val/los"], ["val/los", "val/loss"]),
     "a group that is no mapping": (["--trainer", "3"], ["trainer", "3", "mapping"]),
@@ -299,3 +301,22 @@ def test_the_loss_that_is_shown_is_that_of_the_last_step(accumulate, tmp_path, c
         assert [float(line.split("loss ")[1].split()[0]) for line in lines] == pytest.approx(ends, abs=6e-4)
     else:
         assert all(2.0 < float(line.split("loss ")[1].split()[0]) < 4.5 for line in lines), "that of one batch of 16"
+
+
+def test_a_batch_in_parts_trains_as_the_whole_and_may_change_its_parts(tmp_path, capsys):
+    exactly = ["--trainer.precision", "64-true", "--trainer.max_epochs", "1"]
+    assert fit(tmp_path / "whole", *exactly) == 0
+    assert fit(tmp_path / "parts", *exactly, "--model.micro_batch_size", "5") == 0
+    assert "16 in a step, encoded 5 at a time" in capsys.readouterr().out
+    whole, parts = (
+        read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"] for name in ("whole", "parts")
+    )
+    assert max((whole[name] - parts[name]).abs().max().item() for name in whole) < 1e-9
+    assert fit(tmp_path / "parts", *exactly, "--model.micro_batch_size", "7") == 0
+
+
+def test_accumulated_batches_are_told_from_one_large_batch(tmp_path, capsys):
+    assert fit(tmp_path / "x", "--trainer.accumulate_grad_batches", "3", "--trainer.max_epochs", "1") == 0
+    said = capsys.readouterr().out
+    assert "3 batches of 16 in a step, each compared within itself" in said
+    assert "--data.batch_size 48 --model.micro_batch_size 16" in said
