@@ -12,6 +12,9 @@ from torch import Tensor
 
 from clip_lightning.models.recognition import resnet_sizes, text_sizes, vit_sizes
 
+_OF_LIBRARIES = ("image_encoder.model.", "text_encoder.model.")
+"""How the names begin of tensors in towers of timm and transformers."""
+
 
 class Section:
     """A part of a configuration, whose values are checked when they are taken.
@@ -37,6 +40,45 @@ class Section:
         if type(value) is not int or value < 1:
             raise self._refusal(key, value, "a whole number above 0")
         return value
+
+    def side(self, key: str, default: int) -> int:
+        """Side of a square, in pixels: a number, or a height and a width that are one.
+
+        Raises:
+            ValueError: If it is none, with both numbers where they differ.
+        """
+        value = self.values.get(key, default)
+        if isinstance(value, list) and len(value) == 2:
+            height, width = (Section({key: number}, self.path, self.prefix).number(key, default) for number in value)
+            if height != width:
+                raise ValueError(
+                    f"{self.path} has {self.prefix}{key} {value!r}, and images of {height} x {width} pixels cannot be "
+                    "taken here: they are square"
+                )
+            return height
+        return self.number(key, default)
+
+    def rate(self, key: str) -> float | None:
+        """A probability from 0 to below 1, if there is one.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        value = self.values.get(key)
+        if value is not None and (type(value) not in (int, float) or not 0 <= value < 1):
+            raise self._refusal(key, value, "a probability from 0 to below 1")
+        return value
+
+    def text(self, key: str, default: str = "") -> str:
+        """A text; null is an empty one.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        value = self.values.get(key, default)
+        if not isinstance(value, str | None):
+            raise self._refusal(key, value, "a text")
+        return value or ""
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false.
@@ -125,6 +167,8 @@ def check_layers(tensors: Mapping[str, Tensor], path: str) -> None:
     """
     numbers: dict[str, set[str]] = defaultdict(set)
     for name in tensors:
+        if name.startswith(_OF_LIBRARIES):  # whose layers without weights are numbered too
+            continue
         parts = name.split(".")
         for depth, part in enumerate(parts):
             if part.isdecimal():

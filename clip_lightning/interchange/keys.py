@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_PROJECTIONS = ("image_projection.weight", "text_projection.weight")
 _PARTS = ("query", "key", "value")
 
 
@@ -18,18 +17,19 @@ class Layout:
     Args:
         pairs: Beginnings or parts of names, ours and theirs; ``#`` stands for a number. Each name is put together of
             the pairs that fit it one after another, so that a layer's parts are said once.
-        transposed: Whether projections are stored as what a row of features is multiplied with from the right.
+        transposed: Our names of the projections that are stored as what a row of features is multiplied with from the
+            right.
         split: Whether queries, keys and values of the transformers have a tensor each.
     """
 
     pairs: tuple[tuple[str, str], ...]
-    transposed: bool
+    transposed: tuple[str, ...]
     split: bool
 
     def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our tensors under their names."""
         tensors = _split(tensors) if self.split else tensors
-        named = {name: tensor.mT if self._is_turned(name) else tensor for name, tensor in tensors.items()}
+        named = {name: tensor.mT if name in self.transposed else tensor for name, tensor in tensors.items()}
         return {_renamed(name, self.pairs): tensor.contiguous() for name, tensor in named.items()}
 
     def to_ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -38,13 +38,11 @@ class Layout:
         named = {_renamed(name, back): tensor for name, tensor in tensors.items()}
         # One that is no matrix cannot be turned, and is refused where the model's shapes are known.
         turned = {
-            name: tensor.mT if self._is_turned(name) and tensor.ndim == 2 else tensor for name, tensor in named.items()
+            name: tensor.mT if name in self.transposed and tensor.ndim == 2 else tensor
+            for name, tensor in named.items()
         }
         joined = _join(turned) if self.split else turned
         return {name: tensor.contiguous() for name, tensor in joined.items()}
-
-    def _is_turned(self, name: str) -> bool:
-        return self.transposed and name in _PROJECTIONS
 
 
 def _renamed(name: str, pairs: Iterable[tuple[str, str]]) -> str:
@@ -134,7 +132,7 @@ OPENAI = Layout(
         ("text_encoder.output_norm.*", "ln_final.*"),
         *_layers("text_encoder", "transformer.resblocks", _OPENAI_LAYER),
     ),
-    transposed=True,
+    transposed=("image_projection.weight", "text_projection.weight"),
     split=False,
 )
 """OpenAI's names, for a model with a Vision Transformer; open_clip has the same.
@@ -142,8 +140,21 @@ OPENAI = Layout(
 Source: openai/CLIP, clip/model.py.
 """
 
-OPENAI_RESNET = Layout((*_OPENAI_RESNET, *OPENAI.pairs), transposed=True, split=False)
+OPENAI_RESNET = Layout((*_OPENAI_RESNET, *OPENAI.pairs), transposed=OPENAI.transposed, split=False)
 """OpenAI's names, for a model with a ResNet, whose first convolution is called as the other's patches are."""
+
+_OPEN_CLIP_TIMM = (
+    ("image_encoder.model.*", "visual.trunk.*"),
+    ("image_projection.weight", "visual.head.proj.weight"),
+    ("image_projection.expand.*", "visual.head.mlp.fc1.*"),
+    ("image_projection.contract.*", "visual.head.mlp.fc2.*"),
+)
+
+OPEN_CLIP_TIMM = Layout((*_OPEN_CLIP_TIMM, *OPENAI.pairs), transposed=("text_projection.weight",), split=False)
+"""open_clip's names, for a model whose image tower is timm's.
+
+Source: open_clip, timm_model.py.
+"""
 
 _TRANSFORMERS_LAYER = (
     ("attention_norm.", "layer_norm1."),
@@ -170,7 +181,7 @@ TRANSFORMERS = Layout(
         ("text_encoder.output_norm.*", "text_model.final_layer_norm.*"),
         *_layers("text_encoder", "text_model.encoder.layers", _TRANSFORMERS_LAYER),
     ),
-    transposed=False,
+    transposed=(),
     split=True,
 )
 """The names of the transformers library, whose projections lie as ours do.

@@ -32,6 +32,11 @@ def read_openai(content: Content, path: str) -> Foreign:
         ValueError: If they have another layout.
     """
     tensors = state_dict_of(content.data)
+    if any(name.startswith("visual.trunk.") for name in tensors):
+        raise ValueError(
+            f"{path!r} holds weights of open_clip whose image tower is timm's, and does not say which model of timm it "
+            "is; put open_clip_config.json beside it"
+        )
     if "visual.conv1.weight" not in tensors or "token_embedding.weight" not in tensors:
         raise ValueError(
             f"{path!r} is in no known layout (clip_lightning's, OpenAI's, open_clip's); name the folder if its "

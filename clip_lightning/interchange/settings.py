@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_lightning.interchange.foreign import HEAD_WIDTH, Foreign
-from clip_lightning.models import CLIP, ModifiedResNet, Pixels, VisionTransformer
+from clip_lightning.models import CLIP, HFTextEncoder, ModifiedResNet, Pixels, TimmImageEncoder, VisionTransformer
 from clip_lightning.models.layers import QuickGELU, SelfAttention, TransformerLayer
 from clip_lightning.models.modified_resnet import EXPANSION, AttentionPool
 
@@ -15,17 +15,23 @@ Settings = dict[str, Any]
 _WITH_CLIPS_PIXELS = [f"{tower.__module__}.{tower.__qualname__}" for tower in (VisionTransformer, ModifiedResNet)]
 """Towers that have CLIP's own pixels where they are given none."""
 
+_TIMM = f"{TimmImageEncoder.__module__}.{TimmImageEncoder.__qualname__}"
+
 _PIXELS = ("mean", "std", "interpolation", "resize")
 
 
 def settings_of(model: CLIP) -> Settings:
-    """Activations and heads of the paper's layers in a model's towers, and how its pixels are prepared.
+    """Activations and heads of a model's towers, how they are pooled, timm's name of one, and how pixels are prepared.
 
     Args:
-        model: Any; a tower without such layers has no settings of them.
+        model: Any; a tower without the paper's layers has no settings of them, and one of the paper's no others.
     """
     found: Settings = {}
     for name, tower in (("image_encoder", model.image_encoder), ("text_encoder", model.text_encoder)):
+        if isinstance(tower, TimmImageEncoder):
+            found[f"{name}.name"] = _architecture(tower._init_args["name"])
+        if isinstance(tower, TimmImageEncoder | HFTextEncoder):
+            found[f"{name}.pooling"] = tower.pooling
         for module in () if tower is None else tower.modules():
             if isinstance(module, TransformerLayer):
                 found[f"{name}.quick_gelu"] = isinstance(module.mlp.activation, QuickGELU)
@@ -47,6 +53,9 @@ def settings_of_foreign(foreign: Foreign, model: CLIP) -> Settings:
     heads = {"image_encoder": foreign.image_heads, "text_encoder": foreign.text_heads}
     for name, width in _widths(model).items():
         found[f"{name}.num_heads"] = heads[name] or max(1, width // HEAD_WIDTH)
+    if foreign.timm is not None:
+        found["image_encoder.name"] = _architecture(foreign.timm["name"])
+        found["image_encoder.pooling"] = foreign.timm["pooling"]
     return found | _pixels(Pixels(size=model.pixels.size, **foreign.pixels))
 
 
@@ -60,8 +69,9 @@ def settings_of_description(task: Mapping[str, Any]) -> Settings:
     for name in ("image_encoder", "text_encoder"):
         tower = task["init_args"].get(name) or {}
         given = tower.get("init_args", {})
-        if "quick_gelu" in given:
-            found[f"{name}.quick_gelu"] = given["quick_gelu"]
+        if tower.get("class_path") == _TIMM:
+            found[f"{name}.name"] = _architecture(given["name"])
+        found |= {f"{name}.{key}": given[key] for key in ("quick_gelu", "pooling") if key in given}
         heads = given.get("num_heads")
         if heads is None and "blocks" in given:  # ModifiedResNet's own default
             heads = max(1, given["width"] * 2 ** (len(given["blocks"]) - 1) * EXPANSION // HEAD_WIDTH)
@@ -140,6 +150,11 @@ def taken_as_configured(model: CLIP) -> list[str]:
         for name, width in _widths(model).items()
         if configured[f"{name}.num_heads"] != max(1, width // HEAD_WIDTH)
     ]
+
+
+def _architecture(name: str) -> str:
+    """The name of a model of timm without the tag of the weights that it once started from."""
+    return name.partition(".")[0]
 
 
 def _widths(model: CLIP) -> dict[str, int]:

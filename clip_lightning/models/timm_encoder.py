@@ -9,14 +9,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clip_lightning.models.base import ImageEncoder, Pixels
-from clip_lightning.models.layers import check_probabilities
+from clip_lightning.models.layers import check_positive, check_probabilities
 from clip_lightning.models.modified_resnet import AttentionPool
 
 Pooling = Literal["own", "average", "cls", "attention"]
 
 
 class TimmImageEncoder(ImageEncoder):
-    """An image model of timm without its classifier, with the normalisation that it was made for.
+    """An image model of timm, as a rule without its classifier, with the normalisation that it was made for.
 
     Args:
         name: Name in ``timm.list_models()``, with or without the tag of its weights.
@@ -28,10 +28,13 @@ class TimmImageEncoder(ImageEncoder):
             paper's ResNets ("attention").
         drop_path: Probability, 0-1, that the last layer adds nothing to a sample; the model's own by default.
         patch_dropout: Share of the patches, 0-1, that each image loses in training; for Vision Transformers.
+        pixels: Size and normalisation of the input, if not those that the model was made for.
+        projection_dim: Channels of the output where the model keeps its last layer, the classifier, as a projection of
+            its own, so that ``CLIP`` needs none; left out by default.
 
     Raises:
         ValueError: If a value is out of its range, timm has no such model, or the model does not take images of this
-            size, or cannot be pooled or thinned out in this way.
+            size, or cannot be pooled, projected or thinned out in this way.
     """
 
     def __init__(
@@ -42,12 +45,15 @@ class TimmImageEncoder(ImageEncoder):
         pooling: Pooling = "own",
         drop_path: float | None = None,
         patch_dropout: float = 0.0,
+        pixels: Pixels | None = None,
+        projection_dim: int | None = None,
     ) -> None:
-        _check_values(pooling, drop_path, patch_dropout)
+        _check_values(pooling, drop_path, patch_dropout, projection_dim)
         import timm  # costs a second, and no other tower needs it
 
         settings = _settings(name)
-        options: dict[str, Any] = {"img_size": image_size} if image_size and settings.fixed_input_size else {}
+        options: dict[str, Any] = {"num_classes": projection_dim or 0}
+        options |= {"img_size": image_size} if image_size and settings.fixed_input_size else {}
         options |= {} if drop_path is None else {"drop_path_rate": drop_path}
         options |= {"patch_drop_rate": patch_dropout} if patch_dropout else {}
         model: Any = _create(name, pretrained, options)
@@ -59,7 +65,7 @@ class TimmImageEncoder(ImageEncoder):
         shape = _output_shape(model, name, size)
         channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
         channels = shape[-1] if len(shape) != 4 or channels_last else shape[1]
-        super().__init__(image_size=size, output_dim=channels, pixels=_pixels(data, size))
+        super().__init__(image_size=size, output_dim=channels, pixels=pixels or _pixels(data, size))
         self.model = model
         self.pooling = pooling
         self.channels_last = channels_last
@@ -104,15 +110,42 @@ class TimmImageEncoder(ImageEncoder):
         return tuple(self.model.get_submodule(name) for name in self._block_names)
 
 
-def _check_values(pooling: str, drop_path: float | None, patch_dropout: float) -> None:
+def own_pooling(name: str) -> str | None:
+    """What timm calls the pooling that a model has of its own; None if it does not tell.
+
+    Args:
+        name: As ``TimmImageEncoder`` takes it.
+
+    Raises:
+        ValueError: If timm has no such model, with the nearest names.
+    """
+    from timm.layers import SelectAdaptivePool2d
+
+    _settings(name)
+    with torch.device("meta"):  # Nothing of it is used but its structure.
+        model = _create(name, False, {"num_classes": 0})
+    pool = getattr(model, "global_pool", None)
+    pools = (module.pool_type for module in model.modules() if isinstance(module, SelectAdaptivePool2d))
+    return pool if isinstance(pool, str) else next(pools, None)
+
+
+def _check_values(pooling: str, drop_path: float | None, patch_dropout: float, projection_dim: int | None) -> None:
     """Refuses what no model of timm has a meaning for.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of its range, or two do not go together.
     """
     if pooling not in get_args(Pooling):
         raise ValueError(f"pooling {pooling!r} is none of {', '.join(map(repr, get_args(Pooling)))}")
     check_probabilities(drop_path=drop_path or 0.0, patch_dropout=patch_dropout)
+    if projection_dim is None:
+        return
+    check_positive(projection_dim=projection_dim)
+    if pooling != "own":
+        raise ValueError(
+            f"projection_dim {projection_dim} asks for the model's own last layer, which stands behind its own "
+            f"pooling; leave pooling {pooling!r} or projection_dim out"
+        )
 
 
 def _settings(name: str) -> Any:
@@ -132,7 +165,7 @@ def _settings(name: str) -> Any:
 
 
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
-    """The model without its classifier.
+    """The model, without its classifier where none is asked for.
 
     Raises:
         ValueError: If it does not know one of the options.
@@ -140,9 +173,9 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     import timm
 
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        return timm.create_model(name, pretrained=pretrained, **options)
     except (AssertionError, TypeError, ValueError) as error:
-        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        given = ", ".join(f"{key}={value}" for key, value in options.items() if (key, value) != ("num_classes", 0))
         raise ValueError(f"timm's {name!r} cannot be made with {given or 'its defaults'}: {error}") from None
 
 

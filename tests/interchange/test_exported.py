@@ -188,8 +188,10 @@ def test_any_model_goes_where_any_model_can(tmp_path):
 def test_what_a_library_has_no_place_for_is_refused_at_once(target, tmp_path):
     vit = VisionTransformer(32, 16, width=16, depth=1, num_heads=2)
     words = TextTransformer(24, 300, width=16, depth=1, num_heads=2)
+    known = TextTransformer(24, CLIPTokenizer.vocab_size, width=16, depth=1, num_heads=2)
+    own = type("Own", (VisionTransformer,), {})(32, 16, width=16, depth=1, num_heads=2)
     cases = {
-        "image encoder TimmImageEncoder": {},
+        "image encoder Own": {"model": CLIP(own, known, embed_dim=8), "tokenizer": CLIPTokenizer(24)},
         "tokeniser BPETokenizer": {"model": CLIP(vit, words, embed_dim=8)},
         "text encoder NoneType": {"model": CLIP(vit, None, embed_dim=8)},
     }

@@ -192,7 +192,7 @@ def test_missing_extra_and_misshapen_weights_are_named(open_clip_folders, tmp_pa
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda config: config["vision_cfg"].update(timm_model_name="vit"), "vision_cfg.timm_model_name 'vit'"),
+        (lambda config: config["vision_cfg"].update(attentional_pool=True), "vision_cfg.attentional_pool True"),
         (lambda config: config["text_cfg"].update(no_causal_mask=True), "text_cfg.no_causal_mask True"),
         (lambda config: config["text_cfg"].update(pool_type="last"), "text_cfg.pool_type 'last'"),
         (lambda config: config.update(multimodal_cfg={"width": 8}), "multimodal_cfg"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from clip_lightning.interchange.export.paper import PaperModel, paper_model
+from clip_lightning.interchange.export.paper import PaperImage, PaperText, paper_image, paper_text
 from clip_lightning.interchange.export.tokenizer_files import write_clip_tokenizer, write_tokenizer
 from clip_lightning.interchange.hugging_face import CONFIG, PREPROCESSOR
 from clip_lightning.interchange.keys import TRANSFORMERS
@@ -24,24 +24,24 @@ def write_transformers(parts: Parts, folder: Path) -> None:
     Raises:
         ValueError: If transformers has no place for the model.
     """
-    paper = paper_model(parts, "transformers")
-    if not paper.is_vit:
+    text = paper_text(parts, "transformers")
+    image = paper_image(parts, text, "transformers")
+    if not image.is_vit:
         raise ValueError(
             "transformers' CLIPModel has no place for a ResNet; open_clip, safetensors, onnx and torch_export have"
         )
-    config = _config(parts, paper)
+    config = _config(parts, image, text)
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
     write_image_processor(parts.model.pixels, folder)
-    write_clip_tokenizer(paper.tokenizer, folder)
-    write_tokenizer(paper.tokenizer, folder)
+    write_clip_tokenizer(text.tokenizer, folder)
+    write_tokenizer(text.tokenizer, folder)
     tensors = TRANSFORMERS.to_theirs(parts.model.state_dict())
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _config(parts: Parts, paper: PaperModel) -> dict[str, Any]:
+def _config(parts: Parts, image: PaperImage, text: PaperText) -> dict[str, Any]:
     """What ``CLIPConfig`` is to know."""
-    image, text = paper.image, paper.text
-    shared = {"hidden_act": "quick_gelu" if paper.quick_gelu else "gelu", "layer_norm_eps": 1e-5}
+    shared = {"hidden_act": "quick_gelu" if text.quick_gelu else "gelu", "layer_norm_eps": 1e-5}
     shared |= {"projection_dim": parts.model.embed_dim}
     return {
         "architectures": ["CLIPModel"],
@@ -51,25 +51,25 @@ def _config(parts: Parts, paper: PaperModel) -> dict[str, Any]:
         "text_config": {
             **shared,
             "model_type": "clip_text_model",
-            "vocab_size": text["vocab_size"],
-            "max_position_embeddings": text["context_length"],
-            "hidden_size": text["width"],
-            "intermediate_size": 4 * text["width"],
-            "num_hidden_layers": text["depth"],
-            "num_attention_heads": paper.text_heads,
-            "bos_token_id": paper.tokenizer.sos_id,
-            "eos_token_id": paper.tokenizer.eos_id,
-            "pad_token_id": paper.tokenizer.eos_id,
+            "vocab_size": text.sizes["vocab_size"],
+            "max_position_embeddings": text.sizes["context_length"],
+            "hidden_size": text.sizes["width"],
+            "intermediate_size": 4 * text.sizes["width"],
+            "num_hidden_layers": text.sizes["depth"],
+            "num_attention_heads": text.heads,
+            "bos_token_id": text.tokenizer.sos_id,
+            "eos_token_id": text.tokenizer.eos_id,
+            "pad_token_id": text.tokenizer.eos_id,
         },
         "vision_config": {
             **shared,
             "model_type": "clip_vision_model",
-            "image_size": image["image_size"],
-            "patch_size": image["patch_size"],
-            "hidden_size": image["width"],
-            "intermediate_size": int(image["mlp_ratio"] * image["width"]),
-            "num_hidden_layers": image["depth"],
-            "num_attention_heads": paper.image_heads,
+            "image_size": image.sizes["image_size"],
+            "patch_size": image.sizes["patch_size"],
+            "hidden_size": image.sizes["width"],
+            "intermediate_size": int(image.sizes["mlp_ratio"] * image.sizes["width"]),
+            "num_hidden_layers": image.sizes["depth"],
+            "num_attention_heads": image.heads,
         },
     }
 
