@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from clip_lightning.interchange import hugging_face, open_clip
+from clip_lightning.interchange.weight_files import INDEX, shards
 from clip_lightning.refusal import first_line
 
 PREFIX = "hf-hub:"
@@ -10,7 +11,7 @@ _FILES = {open_clip.CONFIG: open_clip.WEIGHT_FILES, hugging_face.CONFIG: hugging
 
 
 def download(name: str) -> Path:
-    """Brings a model of the hub onto this machine, if it is not there yet: its configuration and one file of weights.
+    """Brings a model of the hub onto this machine, if it is not there yet: its configuration and its weights.
 
     Args:
         name: ``hf-hub:OWNER/NAME``, of a repository with ``open_clip_config.json`` or transformers' ``config.json``.
@@ -21,6 +22,7 @@ def download(name: str) -> Path:
     Raises:
         ValueError: If there is no such model, or it is not here and the hub cannot be reached.
     """
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository = name.removeprefix(PREFIX)
@@ -32,7 +34,9 @@ def download(name: str) -> Path:
             if config == hugging_face.CONFIG:
                 for name_of_file in (hugging_face.PREPROCESSOR, hugging_face.PROCESSOR):
                     _first_of(repository, (name_of_file,))
-            if _first_of(repository, weights) is not None:
+            if (file := _first_of(repository, weights)) is not None:
+                for shard in shards(file) if file.name.endswith(INDEX) else ():
+                    hf_hub_download(repository, shard)
                 return found.parent
     except LocalEntryNotFoundError:
         pass

@@ -6,18 +6,17 @@ from typing import Any
 
 from torch import Tensor
 
-from clip_lightning.interchange.archive import read_file
 from clip_lightning.interchange.configuration import Section, check_sizes, read_json, tensor_sizes
 from clip_lightning.interchange.foreign import Foreign
 from clip_lightning.interchange.keys import TRANSFORMERS
-from clip_lightning.interchange.open_clip import find_weights
+from clip_lightning.interchange.weight_files import INDEX, find_weights, read_weights
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"
 """What version 5 writes, with the settings of the other nested; where both are there, these count, as for it."""
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
 
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 _LAYER_NORM_EPS = 1e-5
@@ -56,7 +55,7 @@ def read_transformers(folder: Path) -> Foreign:
         for tower in ("vision", "text")
     )
     weights = find_weights(folder, WEIGHT_FILES)
-    tensors = {name: value for name, value in read_file(weights).data.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in read_weights(weights).items() if isinstance(value, Tensor)}
     ours = TRANSFORMERS.to_ours({name: value for name, value in tensors.items() if not name.endswith("position_ids")})
     told = {f"vision_config.{key}": (name, vision.get(key)) for key, name in _IMAGE_SIZES.items()}
     told |= {f"text_config.{key}": (name, text.get(key)) for key, name in _TEXT_SIZES.items()}

@@ -12,6 +12,7 @@ from clip_lightning.interchange.configuration import Section, check_sizes, read_
 from clip_lightning.interchange.foreign import HEAD_WIDTH, Foreign
 from clip_lightning.interchange.keys import OPEN_CLIP_TIMM
 from clip_lightning.interchange.openai import layout_of, state_dict_of
+from clip_lightning.interchange.weight_files import find_weights
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
@@ -134,15 +135,3 @@ def _pixels(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
         "interpolation": section.choice("interpolation", "bicubic", ("bicubic", "bilinear")),
         **section.channels(("mean", "std")),
     }
-
-
-def find_weights(folder: Path, names: tuple[str, ...]) -> Path:
-    """The first of some files that is there.
-
-    Raises:
-        ValueError: If none of them is.
-    """
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
-        raise ValueError(f"folder {str(folder)!r} has no weights; they may be called {', '.join(names)}")
-    return found

@@ -83,6 +83,7 @@ def read_parts(
     if quick_gelu not in (None, True, False):
         raise ValueError(f"quick_gelu {quick_gelu!r} is neither True nor False; leave it out where the weights say it")
     if str(path).startswith(TIMM):
+        _check_images_alone(str(path), context_length=context_length, quick_gelu=quick_gelu)
         return _timm_parts(str(path), image_size)
     source = read_source(path)
     if not isinstance(source, Foreign):
@@ -98,6 +99,24 @@ def read_parts(
         )
     card = {"path": str(path), "format": source.format, "config": None}
     return Parts(model, CLIPTokenizer(text.context_length), Contrastive(), card, said)
+
+
+def _check_images_alone(name: str, **given: int | bool | None) -> None:
+    """Refuses what has no meaning for a model of timm alone.
+
+    Args:
+        name: The model's name, for the message.
+        given: Values by the names of their arguments; None where one was left out.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    wrong = [f"{argument} {value}" for argument, value in given.items() if value is not None]
+    if wrong:
+        raise ValueError(
+            f"{' and '.join(wrong)} cannot be had of {name!r}, which is an image tower alone with the activation of "
+            "timm; leave it out"
+        )
 
 
 def _timm_parts(name: str, image_size: int | None) -> Parts:

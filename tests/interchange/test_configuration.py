@@ -67,6 +67,23 @@ def test_sizes_that_the_weights_do_not_have(open_clip_folders, tmp_path, tower, 
     assert f"{key} is {value}, and the weights have {found}" in str(caught.value)
 
 
+def test_an_image_size_of_two_numbers(open_clip_folders, tmp_path):
+    def change(size):
+        return lambda config: config["model_cfg"]["vision_cfg"].update(image_size=size)
+
+    folder = edited(open_clip_folders["vit", True], tmp_path, "open_clip_config.json", change([64, 64]))
+    assert clip_lightning.load(folder).model.pixels.size == 64
+    for size, told in (
+        ([64, 96], "[64, 96], and images of 64 x 96 pixels cannot be taken here: they are square"),
+        ([96, 96], "is 96, and the weights have 64"),
+        ([64, 64, 3], "[64, 64, 3], which is not a whole number"),
+        ([64, "64"], "'64', which is not a whole number"),
+    ):
+        edit_json(folder / "open_clip_config.json", change(size))
+        with pytest.raises(ValueError, match=re.escape(told)):
+            clip_lightning.load(folder)
+
+
 @pytest.mark.parametrize(("tower", "found"), [("vision_config", 2), ("text_config", 2)])
 def test_layers_that_transformers_file_has_and_the_weights_do_not(transformers_folders, tmp_path, tower, found):
     change = lambda config: config[tower].update(num_hidden_layers=3)  # noqa: E731

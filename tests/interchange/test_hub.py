@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from transformers import CLIPModel
 
 import clip_lightning
 
@@ -80,6 +81,29 @@ def test_a_model_of_timm(cache):
     assert loaded.transform(images[0].permute(1, 2, 0).numpy()).shape == (3, size, size)
     with pytest.raises(ValueError, match="'timm:test_resnet' has an image tower alone"):
         loaded.tokenizer(["a cat"])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"context_length": 16}, "context_length 16 cannot be had of 'timm:test_vit'"),
+        ({"quick_gelu": False}, "quick_gelu False cannot be had of 'timm:test_vit'"),
+        ({"context_length": 16, "quick_gelu": True}, "context_length 16 and quick_gelu True cannot be had of"),
+    ],
+)
+def test_a_model_of_timm_takes_no_texts_and_has_its_activation(cache, given, told):
+    with pytest.raises(ValueError, match=told):
+        clip_lightning.load("timm:test_vit", **given)
+
+
+def test_a_model_of_transformers_in_several_files(cache, transformers_folders, image):
+    folder = snapshot(cache, "me/clip")
+    CLIPModel.from_pretrained(transformers_folders["gelu"]).save_pretrained(folder, max_shard_size="5MB")
+    loaded, expected = (clip_lightning.load(path) for path in ("hf-hub:me/clip", transformers_folders["gelu"]))
+    assert torch.equal(loaded.model.encode_image(image), expected.model.encode_image(image))
+    next(folder.glob("model-00001-of-*.safetensors")).unlink()
+    with pytest.raises(ValueError, match="'hf-hub:me/clip' is not among the models on this machine"):
+        clip_lightning.load("hf-hub:me/clip")
 
 
 def test_a_model_of_timm_that_is_not_here(cache):
