@@ -17,7 +17,7 @@ from clip_lightning.interchange import start_from
 from clip_lightning.interchange.export import export
 from clip_lightning.interchange.export.model_card import RunFacts
 from clip_lightning.interchange.parts import Parts, read_parts
-from clip_lightning.models import CLIP, Pixels, TextTransformer, TimmImageEncoder
+from clip_lightning.models import CLIP, HFTextEncoder, Pixels, TextTransformer, TimmImageEncoder
 from clip_lightning.objectives import Contrastive
 from clip_lightning.text import CLIPTokenizer
 
@@ -197,6 +197,15 @@ def test_what_open_clip_would_make_otherwise_is_refused(name, projection, argume
     with pytest.raises(ValueError, match=f"open_clip.*{re.escape(told)}"):
         export(parts_with(name, projection, **arguments), "open_clip", tmp_path / "out", RunFacts())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_model_of_transformers_is_refused_with_the_reason(tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = {"model_type": "bert", "vocab_size": 30, "max_position_embeddings": 16, **sizes}
+    parts = parts_with("test_resnet", image_size=32)
+    model = CLIP(parts.model.image_encoder, HFTextEncoder(16, 30, config=config), embed_dim=8)
+    with pytest.raises(ValueError, match=r"never in the folder of the weights.*HFTextEncoder offline; safetensors"):
+        export(parts._replace(model=model.eval()), "open_clip", tmp_path / "out", RunFacts())
 
 
 def test_another_image_size_makes_it_fit(tmp_path):

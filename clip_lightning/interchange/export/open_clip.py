@@ -11,7 +11,7 @@ from clip_lightning.interchange.export.paper import PaperImage, paper_image, pap
 from clip_lightning.interchange.keys import OPEN_CLIP_TIMM, OPENAI, OPENAI_RESNET
 from clip_lightning.interchange.open_clip import CONFIG, WEIGHTS
 from clip_lightning.interchange.parts import Parts
-from clip_lightning.models import TimmImageEncoder
+from clip_lightning.models import HFTextEncoder, TimmImageEncoder
 
 
 def write_open_clip(parts: Parts, folder: Path) -> None:
@@ -24,6 +24,12 @@ def write_open_clip(parts: Parts, folder: Path) -> None:
     Raises:
         ValueError: If open_clip has no place for the model.
     """
+    if isinstance(parts.model.text_encoder, HFTextEncoder):
+        raise ValueError(
+            "open_clip looks for a text model of transformers on the hub and in the working directory, never in the "
+            "folder of the weights, so it could not load this model's HFTextEncoder offline; safetensors, onnx and "
+            "torch_export have a place for it"
+        )
     text, pixels = paper_text(parts, "open_clip"), parts.model.pixels
     tensors = dict(parts.model.state_dict())
     if type(parts.model.image_encoder) is TimmImageEncoder:
