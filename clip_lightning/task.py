@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from clip_lightning.averages import kind_of, named
 from clip_lightning.batch import Batch
 from clip_lightning.checkpoint import build_described, load_weights, read_checkpoint, write_description
 from clip_lightning.interchange import start_from
@@ -88,12 +89,15 @@ class CLIPTask(LightningModule, HasSpec):
         self.weights = weights
         self.micro_batch_size = micro_batch_size
         self._has_started = False
+        self.holds = "raw"
+        """Which weights it holds at the moment, "raw" or "averaged"; metrics are named by it."""
         self.config: Mapping[str, Any] | None = None
         """Resolved configuration of the run, if a command line built this; it goes into the checkpoint."""
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes that a run is continued, which has weights of its own."""
         self._has_started = True
+        self.holds = kind_of(checkpoint)
 
     def on_fit_start(self) -> None:
         """Takes the weights to start from, at the beginning of a run."""
@@ -129,6 +133,7 @@ class CLIPTask(LightningModule, HasSpec):
         reduced = self.objective.reduce(self.model, encoded)
         pairs = int(reduced.pop("pairs"))
         is_training = stage == "train"
+        stage = named(stage, self.holds)
         if not is_training or self._is_logged():
             scalars = {f"{stage}/{name}": value.detach() for name, value in reduced.items()}
             if is_training:
@@ -166,6 +171,15 @@ class CLIPTask(LightningModule, HasSpec):
         """How the model scores classes, given what it learned."""
         return self.objective.scorer(self.model, self.tokenizer)
 
+    def take_weights(self, checkpoint: Mapping[str, Any], path: str | Path) -> None:
+        """Loads a checkpoint's weights, and notes which they are; the arguments are those of ``load_weights``.
+
+        Raises:
+            ValueError: If they are of another model.
+        """
+        load_weights(self, checkpoint, path)
+        self.holds = kind_of(checkpoint)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the parts and the configuration as plain data."""
         write_description(checkpoint, self, self.config)
@@ -195,7 +209,7 @@ class CLIPTask(LightningModule, HasSpec):
         )
         if not isinstance(task, cls):
             raise ValueError(f"{str(checkpoint_path)!r} holds a {type(task).__name__}, not a {cls.__name__}")
-        load_weights(task, checkpoint, checkpoint_path)
+        task.take_weights(checkpoint, checkpoint_path)
         task.config = checkpoint["clip_lightning"]["config"]
         return task
 

@@ -23,13 +23,14 @@ MAY_IMPORT = {
     "inference": {"models", "text", "data", "objectives", "results"},
     "evaluation": {"data", "results", "stats"},
     "checkpoint": {"models"},
-    "interchange": {"checkpoint", "data", "models", "objectives", "results", "text"},
-    "task": {"checkpoint", "interchange", "models", "objectives", "optim", "text"},
+    "averages": {"checkpoint"},
+    "interchange": {"averages", "checkpoint", "data", "models", "objectives", "results", "text"},
+    "task": {"averages", "checkpoint", "interchange", "models", "objectives", "optim", "text"},
     "datamodules": {"data", "task"},
     "tracking": {"results"},
     "reports": {"results", "stats"},
-    "callbacks": {"checkpoint", "data", "evaluation", "inference", "reports", "results", "tracking"},
-    "cli": {"callbacks", "checkpoint", "data", "datamodules", "evaluation", "inference", "interchange",
+    "callbacks": {"averages", "checkpoint", "data", "evaluation", "inference", "reports", "results", "tracking"},
+    "cli": {"averages", "callbacks", "checkpoint", "data", "datamodules", "evaluation", "inference", "interchange",
             "models", "objectives", "optim", "reports", "results", "task", "text", "tracking"},
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
-"""Lightning callbacks: evaluators in fit, checkpoints from which a run goes on exactly, pictures, progress."""
+"""Lightning callbacks: evaluators in fit, averaged weights, checkpoints to go on from exactly, pictures, progress."""
 
+from clip_lightning.callbacks.averaging import WeightAverages
 from clip_lightning.callbacks.checkpoints import Checkpoints
 from clip_lightning.callbacks.damage import Damage
 from clip_lightning.callbacks.epoch_averages import EpochAverages
@@ -18,5 +19,6 @@ __all__ = [
     "RandomStates",
     "RunEvaluators",
     "TrainingStopped",
+    "WeightAverages",
     "stopping_at_once",
 ]

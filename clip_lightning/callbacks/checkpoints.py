@@ -14,6 +14,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from clip_lightning.averages import kind_of_metric
+from clip_lightning.callbacks.averaging import averages_in
 from clip_lightning.callbacks.checkpoint_files import CheckpointFiles, save_rotating
 from clip_lightning.callbacks.evaluation import RunEvaluators
 from clip_lightning.callbacks.signals import StopSignals, TrainingStopped
@@ -28,7 +30,8 @@ class Checkpoints(Checkpoint):
     evaluation that is under way is finished first.
 
     Args:
-        monitor: Metric that decides which checkpoint is best, such as "val/zero_shot/shape_scenes/accuracy".
+        monitor: Metric that decides which checkpoint is best, such as "val/zero_shot/shape_scenes/accuracy"; one that
+            begins with "val_ema" makes the averaged weights those that a checkpoint is used with.
         mode: Whether the metric is better when it is larger ("max") or smaller ("min").
         every_n_epochs: Epochs between two checkpoints; 0 for none at the end of epochs. The end of training has one.
         every_n_steps: Optimiser steps between two checkpoints.
@@ -57,6 +60,8 @@ class Checkpoints(Checkpoint):
             raise ValueError(f"checkpoints.keep_every {keep_every} must be 1 at least; null keeps none")
         self.monitor = monitor
         self.mode = mode
+        self.kind = kind_of_metric(monitor)
+        """Which weights that is a metric of, "raw" or "averaged": checkpoints are used with these."""
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
@@ -77,7 +82,11 @@ class Checkpoints(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Has Lightning write and read checkpoint files as this package does."""
-        trainer.strategy.checkpoint_io = CheckpointFiles()
+        trainer.strategy.checkpoint_io = CheckpointFiles(
+            lambda: {name: mean for part in averages_in(trainer) for name, mean in part.by_name.items()},
+            self.kind,
+            trains=stage == "fit",
+        )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Voids what an earlier try recorded after the checkpoint that this run goes on from, or all of it."""

@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from clip_lightning.averages import named
+from clip_lightning.callbacks.averaging import averages_in
 from clip_lightning.data import CenterCrop
 from clip_lightning.evaluation import Evaluator
 from clip_lightning.inference import LiveContext
@@ -18,7 +20,7 @@ class RunEvaluators(Callback):
     """Measures the model on labelled data at the end of epochs, every n steps, and on ``validate`` and ``test``.
 
     The results are logged as ``<stage>/<evaluator>/<dataset>/<metric>``, so that the best checkpoint can be chosen by
-    one of them.
+    one of them. Averaged weights, where there are any, are measured at the same moments as ``<stage>_ema/...``.
 
     Args:
         val: What to measure while training, and on ``validate``.
@@ -52,7 +54,7 @@ class RunEvaluators(Callback):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.results: dict[str, list[Result]] = {}
-        """The latest results of each stage, their names beginning with it."""
+        """The latest results of each stage and kind of weights, their names beginning with it."""
         self.collected: list[tuple[Evaluator, Any]] = []
         """What each evaluator collected in the latest measurement, on every process."""
         self.results_path: Path | None = None
@@ -100,16 +102,23 @@ class RunEvaluators(Callback):
         self.measured_step = state_dict["measured_step"]
 
     def _run(self, stage: str, trainer: Trainer, task: Any) -> None:
-        evaluators = self.evaluators[stage]
-        if not evaluators:
+        """Measures the weights that the task holds, and the averages of those that are being trained."""
+        if not self.evaluators[stage]:
             return
-        results = trainer.strategy.broadcast(self._measure(evaluators, trainer, task))
-        named = [dataclasses.replace(result, name=f"{stage}/{result.name}") for result in results]
-        self.results[stage] = named
+        self._report(stage, trainer, task)
+        for averages in averages_in(trainer):
+            with averages.applied(task):
+                self._report(stage, trainer, task)
         self.measured_step = trainer.global_step
-        self._log({result.name: result.value for result in named}, trainer)
         if self.results_path and trainer.is_global_zero:
             write_results(self.results_path, [result for rows in self.results.values() for result in rows])
+
+    def _report(self, stage: str, trainer: Trainer, task: Any) -> None:
+        results = trainer.strategy.broadcast(self._measure(self.evaluators[stage], trainer, task))
+        prefix = named(stage, task.holds)
+        rows = [dataclasses.replace(result, name=f"{prefix}/{result.name}") for result in results]
+        self.results[prefix] = rows
+        self._log({row.name: row.value for row in rows}, trainer)
 
     def _log(self, values: dict[str, float], trainer: Trainer) -> None:
         """Hands the values on as they are; ``LightningModule.log`` would average the rounds of an epoch."""

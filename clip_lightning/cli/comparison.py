@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from clip_lightning.averages import BESIDE
 from clip_lightning.checkpoint import read_checkpoint
 from clip_lightning.cli.keys import value_at
 from clip_lightning.results import Result, read_results
@@ -131,7 +132,13 @@ def _compare_checkpoints(old: Path, new: Path) -> Finding:
     one, two = read_checkpoint(old), read_checkpoint(new)
     if one["global_step"] != two["global_step"]:
         return Finding(what, False, f"of step {one['global_step']:,} and of step {two['global_step']:,}")
-    return compare_weights(what, one["state_dict"], two["state_dict"])
+    return compare_weights(what, _tensors(one), _tensors(two))
+
+
+def _tensors(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """All weights of a checkpoint, those beside the ones that it was chosen by included."""
+    beside = checkpoint.get(BESIDE, {})
+    return {**checkpoint["state_dict"], **{f"{name} ({BESIDE})": tensor for name, tensor in beside.items()}}
 
 
 def compare_weights(what: str, one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> Finding:

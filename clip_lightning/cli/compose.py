@@ -194,7 +194,7 @@ def _parse_value(key: str, text: str) -> Any:
 
 
 def differing_keys(left: Any, right: Any, prefix: str = "") -> list[str]:
-    """Dotted keys at which two configurations differ, sorted."""
+    """Dotted keys at which two configurations differ, sorted; one that is not there is null."""
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         keys = sorted({*left, *right}, key=str)
         return [
@@ -202,6 +202,9 @@ def differing_keys(left: Any, right: Any, prefix: str = "") -> list[str]:
             for key in keys
             for found in differing_keys(left.get(key), right.get(key), f"{prefix}.{key}" if prefix else str(key))
         ]
+    if None in (left, right) and isinstance(given := left or right, Mapping):
+        # A group of keys that an earlier version did not have.
+        return [prefix] if differing_keys({}, given) else []
     return [] if left == right else [prefix]
 
 

@@ -152,7 +152,9 @@ def _embed(
         setting = setting._replace(
             num_threads=threads, device=device if ":" in options.device else device.split(":")[0]
         )
-        load_model = functools.partial(_load_model, options.checkpoint, options.allow_module, quick_gelu_of(options))
+        load_model = functools.partial(
+            _load_model, options.checkpoint, options.allow_module, quick_gelu_of(options), options.weights
+        )
         made = embed_in_processes(load_model, source, folder, parts, setting, options.num_processes)
     unreadable: dict[str, str] = {}
     try:
@@ -166,8 +168,8 @@ def _embed(
     return unreadable
 
 
-def _load_model(checkpoint: str, allow_modules: Collection[str], quick_gelu: bool | None) -> CLIP:
-    return load(checkpoint, allow_modules=allow_modules, quick_gelu=quick_gelu).model
+def _load_model(checkpoint: str, allow_modules: Collection[str], quick_gelu: bool | None, weights: Any) -> CLIP:
+    return load(checkpoint, allow_modules=allow_modules, quick_gelu=quick_gelu, weights=weights).model
 
 
 def _shown(made: Iterator[Done], total: int) -> Iterator[Done]:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clip_lightning.averages import kind_of_metric
 from clip_lightning.cli.trained import VerbParser, add_activation_option, add_checkpoint_options, quick_gelu_of
 from clip_lightning.interchange.export import TARGETS, export
 from clip_lightning.interchange.export.model_card import RunFacts
@@ -35,10 +36,11 @@ def main(arguments: Sequence[str]) -> int:
         image_size=options.image_size,
         context_length=options.context_length,
         quick_gelu=quick_gelu_of(options),
+        weights=options.weights,
     )
     for said in parts.said:
         print(f"{options.checkpoint}: {said}", file=sys.stderr)
-    export(parts, options.to, options.output, facts_of(Path(options.checkpoint)))
+    export(parts, options.to, options.output, facts_of(Path(options.checkpoint), parts.card.get("weights", "raw")))
     for file in sorted(options.output.iterdir()):
         print(f"{file.name}  {file.stat().st_size:,} bytes")
     print(options.output)
@@ -56,11 +58,12 @@ def _parser() -> VerbParser:
     return parser
 
 
-def facts_of(checkpoint: Path) -> RunFacts:
+def facts_of(checkpoint: Path, kind: str = "raw") -> RunFacts:
     """What the run folder around a checkpoint says of it; nothing where there is none.
 
     Args:
         checkpoint: A file, such as RUN/checkpoints/best.ckpt.
+        kind: Which of its weights are exported.
 
     Raises:
         ValueError: If the folder's results or provenance are of another format.
@@ -77,4 +80,7 @@ def facts_of(checkpoint: Path) -> RunFacts:
     best = folder.checkpoints / "best.ckpt"
     is_best = best.is_file() and best.samefile(checkpoint)
     note = "" if is_best else "The figures are of the run's best checkpoint, which may be another than this one."
-    return RunFacts(read_results(folder.results), note, origin)
+    results = read_results(folder.results)
+    if others := sorted({kind_of_metric(row.name) for row in results} - {kind}):
+        note = f"The figures are of the run's {others[0]} weights, and these are its {kind} ones. {note}".rstrip()
+    return RunFacts(results, note, origin)

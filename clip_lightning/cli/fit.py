@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from clip_lightning.averages import KINDS, named
 from clip_lightning.callbacks import (
     Damage,
     EpochAverages,
@@ -19,7 +20,7 @@ from clip_lightning.callbacks import (
     TrainingStopped,
     stopping_at_once,
 )
-from clip_lightning.checkpoint import load_weights, read_checkpoint
+from clip_lightning.checkpoint import read_checkpoint
 from clip_lightning.cli.compose import Config, compose, to_yaml
 from clip_lightning.cli.continuation import conclude_stop, find_checkpoint, how_to_continue
 from clip_lightning.cli.errors import UserError
@@ -75,6 +76,7 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
         cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
         check_monitor(cli)
         check_micro_batch(cli)
+        cli.part("averaging").check_strategy(cli.trainer)
         checkpoint = find_checkpoint(folder, cli.resolved)
         if checkpoint is None:
             cli.model.start_from_weights()
@@ -120,8 +122,11 @@ def check_monitor(cli: TrainingCLI) -> None:
     """
     scores = [f"val/{name}" for evaluator in cli.part("evaluation").evaluators["val"] for name in evaluator.reports]
     losses = [] if cli.datamodule.val is None else [f"val/{name}" for name in cli.model.objective.reports]
+    averaged = [name.replace("val", named("val", "averaged"), 1) for name in scores + losses]
     monitor = cli.config.checkpoints.monitor
-    if monitor in scores + losses:
+    if monitor in averaged and cli.part("averaging").decay is None:
+        raise UserError(f"checkpoints.monitor {monitor!r} is of averaged weights; give, say, --averaging.decay 0.999")
+    if monitor in scores + losses + averaged:
         return
     message = (
         f"checkpoints.monitor {monitor!r} is reported by nothing; there are: {', '.join(scores + losses) or 'none'}"
@@ -179,7 +184,8 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
         raise TrainingStopped(number, trainer.global_step)
     # The last epoch need not be the best one: what is reported is the checkpoint that is kept.
     best = folder.checkpoints / "best.ckpt"
-    load_weights(task, read_checkpoint(best), best)
+    task.take_weights(read_checkpoint(best), best)
+    evaluation.results.clear()
     # Measured again, not measured later: the curves end with training.
     loggers, trainer.loggers = trainer.loggers, []
     try:
@@ -230,6 +236,9 @@ def announce(cli: TrainingCLI, folder: RunFolder, checkpoint: Path | None) -> No
     if cut := sum(map(cli.model.tokenizer.cuts, captions)):
         length = cli.model.tokenizer.context_length
         print(f"text        {cut:,} of the first {len(captions):,} captions lose what is beyond {length} tokens")
+    if (decay := cli.part("averaging").decay) is not None:
+        monitor, kind = cli.config.checkpoints.monitor, cli.part("checkpoints").kind
+        print(f"averaging   decay {decay}; the {kind} weights are used and reported, of which {monitor} is")
     print(f"run folder  {folder.path}")
     if checkpoint:
         print(f"continuing  {checkpoint}")
@@ -258,8 +267,9 @@ def _count(module: Any) -> int:
 
 def curves_of(cli: TrainingCLI) -> list[str]:
     """What the figure shows over the steps: the losses, and the accuracies on the validation sets."""
-    names = [row.name for row in cli.part("evaluation").results.get("val", []) if row.metric == "accuracy"]
-    return ["train/loss", "val/loss", *names]
+    results = [row for rows in cli.part("evaluation").results.values() for row in rows]
+    names = ["loss", *(row.name.partition("/")[2] for row in results if row.metric == "accuracy")]
+    return ["train/loss", *(f"{named('val', kind)}/{name}" for name in names for kind in KINDS)]
 
 
 @rank_zero_only

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clip_lightning.averages import BESIDE
 from clip_lightning.checkpoint import KEY, read_checkpoint, write_checkpoint
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.trained import VerbParser, add_checkpoint_options
@@ -26,7 +27,7 @@ The figures of each: python -m clip_lightning validate --run_dir RUN --checkpoin
 --model.image_lora null --model.text_lora null.
 """
 
-_OF_TRAINING = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
+_OF_TRAINING = ("optimizer_states", "lr_schedulers", "loops", "callbacks", BESIDE)
 """What of a checkpoint belongs to the weights that the training had, and to no others."""
 
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--alpha {wrong[0]} is not between 0, the start, and 1, the tuned model")
     files = _files(options.output, options.alpha)
     checkpoint = read_checkpoint(options.checkpoint)
-    tuned, start = _ends(options.checkpoint, options.towards, options.allow_module)
+    tuned, start = _ends(options.checkpoint, options.towards, options.allow_module, options.weights)
     for alpha, file in files.items():
         write_checkpoint(described(checkpoint, interpolated(tuned, start, alpha), alpha, options.towards), file)
         print(file)
@@ -75,13 +76,15 @@ def _files(output: Path, alphas: Sequence[float]) -> dict[float, Path]:
     return files
 
 
-def _ends(checkpoint: str, towards: str, allow_modules: Collection[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _ends(
+    checkpoint: str, towards: str, allow_modules: Collection[str], weights: str | None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights of the tuned model and of its start, under the names that a task has for them.
 
     Raises:
         ValueError: If one cannot be read, or the start is of another model.
     """
-    parts = read_parts(checkpoint, allow_modules=allow_modules)
+    parts = read_parts(checkpoint, allow_modules=allow_modules, weights=weights)
     task = nn.ModuleDict({"model": parts.model, "objective": parts.objective})
     # Copies, since the start's are written into the same memory.
     tuned = {name: tensor.clone() for name, tensor in task.state_dict().items()}
@@ -121,4 +124,5 @@ def described(checkpoint: Mapping[str, Any], weights: dict[str, Tensor], alpha: 
     task = checkpoint[KEY]["task"]
     arguments = {name: None if name in ADAPTERS else value for name, value in task["init_args"].items()}
     description = {**checkpoint[KEY], "task": {**task, "init_args": arguments}}
+    description.pop("weights", None)
     return {**kept, "state_dict": weights, KEY: {**description, "interpolated": {"alpha": alpha, "towards": towards}}}

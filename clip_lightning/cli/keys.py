@@ -12,7 +12,7 @@ from torchvision.datasets import VisionDataset
 from torchvision.transforms import v2
 
 from clip_lightning import data, evaluation, models, objectives, optim, text
-from clip_lightning.callbacks import Checkpoints, RunEvaluators
+from clip_lightning.callbacks import Checkpoints, RunEvaluators, WeightAverages
 from clip_lightning.cli.compose import Config
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.trust import why_refused
@@ -28,6 +28,7 @@ KEYS = (
     "trainer",
     "model",
     "data",
+    "averaging",
     "evaluation",
     "checkpoints",
 )
@@ -56,6 +57,7 @@ def check_keys(config: Config) -> None:
         "trainer": Trainer,
         "model": CLIPTask,
         "data": ImageTextDataModule,
+        "averaging": WeightAverages,
         "evaluation": RunEvaluators,
         "checkpoints": Checkpoints,
     }

@@ -129,7 +129,8 @@ def _model_of(folder: FeatureFolder, options: argparse.Namespace) -> Pretrained:
     if weights != folder.description.weights:
         raise UserError(
             f"{options.checkpoint} has other weights ({weights[:12]}) than the model that made {folder.path} "
-            f"({folder.description.weights[:12]}); give that one by --checkpoint, or embed the images again"
+            f"({folder.description.weights[:12]}); give that one by --checkpoint, and --weights as to embed, or embed "
+            "the images again"
         )
     return pretrained
 

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from clip_lightning.checkpoint import load_weights, read_checkpoint
+from clip_lightning.averages import check_kind, with_weights
+from clip_lightning.checkpoint import read_checkpoint
 from clip_lightning.cli.compose import Config, compose, read_config
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys
@@ -14,11 +15,12 @@ from clip_lightning.results import format_table
 from clip_lightning.spec import class_paths
 from clip_lightning.tracking.run_folder import RunFolder
 
-USAGE = """usage: python -m clip_lightning {verb} --run_dir DIR [--checkpoint best|last|PATH] [--allow_module NAME ...]
-       [--key value ...]
+USAGE = """usage: python -m clip_lightning {verb} --run_dir DIR [--checkpoint best|last|PATH] [--weights raw|averaged]
+       [--allow_module NAME ...] [--key value ...]
 
 Gives the figures of a run's checkpoint again, from the configuration in its folder. Further keys change that
-configuration, for example --evaluation.batch_size 64. Nothing in the folder is changed.
+configuration, for example --evaluation.batch_size 64. Nothing in the folder is changed. Of a run with averaged weights,
+the figures are of those that checkpoints.monitor names, unless --weights asks for the others.
 
 A run folder may come from elsewhere, so its configuration may name parts of installed packages only. Your own file is
 named by --allow_module, for example --allow_module examples.mixer.
@@ -78,7 +80,7 @@ def _measure(verb: str, arguments: Sequence[str]) -> int:
     Raises:
         UserError: If the folder holds no run, or the checkpoint is missing.
     """
-    keys = (*KEYS, "checkpoint")
+    keys = (*KEYS, "checkpoint", "weights")
     allow_modules, others = split_allowed(arguments)
     given, rest = compose(others, keys)
     if rest:
@@ -89,7 +91,8 @@ def _measure(verb: str, arguments: Sequence[str]) -> int:
     folder = RunFolder(Path(given["run_dir"]))
     stored = stored_config(folder)
     config, _ = compose(others, keys, stored)
-    checkpoint = str(config.pop("checkpoint", "best"))
+    checkpoint, weights = str(config.pop("checkpoint", "best")), config.pop("weights", None)
+    check_kind(weights)
     check_keys(config)
     # What the user types is the user's own choice.
     typed = [str(class_path).rpartition(".")[0] for class_path in class_paths(given) if "." in str(class_path)]
@@ -97,7 +100,7 @@ def _measure(verb: str, arguments: Sequence[str]) -> int:
         # Measuring again is no new run: nothing is tracked.
         cli = build_cli(verb, {**config, "trainer": {**config["trainer"], "logger": False}}, allow_modules)
     path = folder.checkpoints / f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else Path(checkpoint)
-    load_weights(cli.model, read_checkpoint(path), path)
+    cli.model.take_weights(with_weights(read_checkpoint(path), weights, path), path)
     run = cli.trainer.validate if verb == "validate" else cli.trainer.test
     run(cli.model, cli.datamodule, verbose=False)
     _show(cli, path)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from clip_lightning.averages import KINDS
 from clip_lightning.cli.errors import UserError
 from clip_lightning.inference.images import printable
 from clip_lightning.interchange import Pretrained, load
@@ -70,6 +71,9 @@ def add_checkpoint_options(parser: argparse.ArgumentParser, checkpoint_help: str
         *("--allow_module",), action="append", default=[], metavar="NAME",
         help="a module of yours whose classes the checkpoint may name, such as examples.mixer",
     )  # fmt: skip
+    parser.add_argument(
+        *("--weights",), choices=KINDS, help="of a run that averaged them; by default those that chose the checkpoint"
+    )
 
 
 def add_activation_option(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +109,12 @@ def open_model(options: argparse.Namespace) -> Pretrained:
         ValueError: If the checkpoint cannot be loaded.
     """
     device = device_of(options.device)
-    pretrained = load(options.checkpoint, allow_modules=options.allow_module, quick_gelu=quick_gelu_of(options))
+    pretrained = load(
+        options.checkpoint,
+        allow_modules=options.allow_module,
+        quick_gelu=quick_gelu_of(options),
+        weights=options.weights,
+    )
     pretrained.model.to(device)
     return pretrained
 

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.optim import Optimizer
 
+from clip_lightning.averages import check_kind, kind_of, with_weights
 from clip_lightning.checkpoint import KEY, build_described, load_weights
 from clip_lightning.interchange.foreign import Foreign, build_model
 from clip_lightning.interchange.settings import check_activation
@@ -71,6 +72,7 @@ def read_parts(
     image_size: int | None = None,
     context_length: int | None = None,
     quick_gelu: bool | None = None,
+    weights: str | None = None,
 ) -> Parts:
     """Reads a model of any known format; the arguments are those of ``clip_lightning.load``.
 
@@ -82,13 +84,17 @@ def read_parts(
             raise ValueError(f"{name} {size!r} is no whole number above 0; leave it out to have the weights' own")
     if quick_gelu not in (None, True, False):
         raise ValueError(f"quick_gelu {quick_gelu!r} is neither True nor False; leave it out where the weights say it")
+    check_kind(weights)
     if str(path).startswith(TIMM):
         _check_images_alone(str(path), context_length=context_length, quick_gelu=quick_gelu)
+        _refuse_choice(weights, path)
         return _timm_parts(str(path), image_size)
     source = read_source(path)
     if not isinstance(source, Foreign):
+        source = with_weights(source, weights, path)
         sizes = {"image_size": image_size, "context_length": context_length}
         return _own_parts(source, path, allow_modules, sizes, quick_gelu)
+    _refuse_choice(weights, path)
     model, said = build_model(source, image_size=image_size, context_length=context_length, quick_gelu=quick_gelu)
     text = model.text_encoder
     assert text is not None
@@ -117,6 +123,16 @@ def _check_images_alone(name: str, **given: int | bool | None) -> None:
             f"{' and '.join(wrong)} cannot be had of {name!r}, which is an image tower alone with the activation of "
             "timm; leave it out"
         )
+
+
+def _refuse_choice(weights: str | None, path: str | Path) -> None:
+    """Refuses to choose between weights where there is one set of them.
+
+    Raises:
+        ValueError: If a set is asked for.
+    """
+    if weights is not None:
+        raise ValueError(f"{str(path)!r} is no checkpoint of a run and has one set of weights; leave weights out")
 
 
 def _timm_parts(name: str, image_size: int | None) -> Parts:
@@ -160,7 +176,8 @@ def _own_parts(
     model.requires_grad_(True)  # Adapters freeze what they adapt.
     check_activation(model, quick_gelu, path)
     card = {"path": str(path), "format": "clip_lightning", "config": checkpoint[KEY]["config"]}
-    return Parts(model, tokenizer, objective, card | {"samples_seen": _samples_seen(checkpoint)}, said)
+    card |= {"samples_seen": _samples_seen(checkpoint), "weights": kind_of(checkpoint)}
+    return Parts(model, tokenizer, objective, card, said)
 
 
 def merged_tensors(

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -46,6 +46,7 @@ def load(
     image_size: int | None = None,
     context_length: int | None = None,
     quick_gelu: bool | None = None,
+    weights: Literal["raw", "averaged"] | None = None,
 ) -> Pretrained:
     """Loads a model, recognised by what its files hold. Nothing of them is unpickled freely or run.
 
@@ -58,13 +59,14 @@ def load(
             default.
         context_length: Longest text, in tokens, likewise.
         quick_gelu: Whether the activation is ``QuickGELU``: for files that do not say it, and only for them.
+        weights: Of a run that averaged its weights, which ones; those that ``checkpoints.monitor`` named by default.
 
     Returns:
         The model and what belongs to it, on the CPU.
 
     Raises:
-        ValueError: If the file is missing, damaged, holds code, names a class that it may not, does not fit, or does
-            not say which activation its weights were trained with.
+        ValueError: If the file is missing, damaged, holds code, names a class that it may not, does not fit, does not
+            say which activation its weights were trained with, or has no such weights.
 
     Example:
         >>> model, tokenizer, transform, *_ = load("runs/quickstart/TIME/checkpoints/best.ckpt")  # doctest: +SKIP
@@ -78,6 +80,7 @@ def load(
         image_size=image_size,
         context_length=context_length,
         quick_gelu=quick_gelu,
+        weights=weights,
     )
     if parts.said:
         warnings.warn(f"{path}: {'; '.join(parts.said)}", stacklevel=2)

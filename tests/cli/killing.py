@@ -99,7 +99,7 @@ def differences(run, other):
     found = []
     for name in ("last", "best"):
         one, two = (read_checkpoint(folder / "checkpoints" / f"{name}.ckpt") for folder in (run, other))
-        parts = ["state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"]
+        parts = ["state_dict", "weights_beside", "optimizer_states", "lr_schedulers", "global_step", "epoch"]
         found += [f"{name}.ckpt: {part}" for part in parts if not equal(one.get(part), two.get(part))]
         for callback in ("RandomStates", "EpochAverages"):
             # A best checkpoint between two accumulated batches has weights only.
