@@ -3,5 +3,14 @@
 from clip_lightning.objectives.base import Objective, Scorer
 from clip_lightning.objectives.contrastive import Contrastive, contrastive_loss
 from clip_lightning.objectives.micro_batches import encode_in_micro_batches
+from clip_lightning.objectives.sigmoid import Sigmoid, sigmoid_loss
 
-__all__ = ["Contrastive", "Objective", "Scorer", "contrastive_loss", "encode_in_micro_batches"]
+__all__ = [
+    "Contrastive",
+    "Objective",
+    "Scorer",
+    "Sigmoid",
+    "contrastive_loss",
+    "encode_in_micro_batches",
+    "sigmoid_loss",
+]

@@ -1,19 +1,15 @@
 """The symmetric contrastive objective of CLIP (Radford et al. 2021, arXiv 2103.00020, section 2.3 and figure 3)."""
 
-import math
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.distributed import ProcessGroup
+from torch.autograd.function import once_differentiable
 
-from clip_lightning.batch import Batch
-from clip_lightning.models import CLIP
-from clip_lightning.objectives.base import Objective, Scorer
-from clip_lightning.objectives.gather import gather_rows, mean_over_processes
-from clip_lightning.objectives.scoring import ContrastiveScorer
-from clip_lightning.text import Tokenizer
+from clip_lightning.objectives.exchange import ExchangeName
+from clip_lightning.objectives.pairs import Found, Pairing, PairObjective, alone
+from clip_lightning.objectives.tiles import TILE_SIZE, LogSumExp, Tiles, dot, moved
 
 
 def contrastive_loss(
@@ -21,23 +17,38 @@ def contrastive_loss(
     text_embeds: Float[Tensor, "batch embed_dim"],
     scale: Float[Tensor, ""],
     text_id: Int[Tensor, "batch"] | None = None,
+    *,
+    tile_size: int = TILE_SIZE,
 ) -> Float[Tensor, ""]:
-    """Symmetric cross-entropy over the similarities of a batch of pairs.
+    """Symmetric cross-entropy over the similarities of a batch of pairs, in memory that does not grow with its square.
 
     Row i of each input is one pair. Every other row is its negative, unless it has the same caption: then both are
     positives, and the target is uniform over them (Yang et al. 2022, arXiv 2204.03610, section 3.2).
 
+    With logits s_ij = scale u_i . v_j of image i and text j, targets t_ij, and the log-sum-exps r_i of row i and c_j of
+    column j, the loss and its gradient are
+
+        L = 1/(2N) [ sum_i (r_i - sum_j t_ij s_ij) + sum_j (c_j - sum_i t_ij s_ij) ]
+        g_ij = dL/ds_ij = 1/(2N) [ exp(s_ij - r_i) + exp(s_ij - c_j) - 2 t_ij ]
+        dL/du_i = scale sum_j g_ij v_j,   dL/dv_j = scale sum_i g_ij u_i,   dL/dscale = sum_i u_i . (sum_j g_ij v_j).
+
+    So 2N numbers, r and c, are all that the backward pass needs beside the inputs. It computes the logits again, a tile
+    at a time, turns each tile into g and adds its two products to the gradients: one product of matrices more than if
+    the logits had been kept.
+
     Args:
-        image_embeds: L2-normalised image embeddings.
+        image_embeds: L2-normalised image embeddings. Half precisions are computed with as fp32.
         text_embeds: L2-normalised text embeddings, paired by row.
         scale: ``logit_scale.exp()``, the inverse temperature, at most 100.
         text_id: Identity of each caption; equal ids are positives. None: no caption repeats.
+        tile_size: Rows and columns of the logits that are there at once, at least 1.
 
     Returns:
-        Mean loss in nats; ``log(batch)`` when all similarities are equal.
+        Mean loss in nats, in fp32, or fp64 for such embeddings; ``log(batch)`` when all similarities are equal. It can
+        be differentiated once.
 
     Raises:
-        ValueError: If the two batches differ in length.
+        ValueError: If the batches differ in length, or the tile size is below 1.
 
     Source: Radford et al. 2021, figure 3.
 
@@ -46,36 +57,102 @@ def contrastive_loss(
         >>> round(contrastive_loss(eye, eye, torch.tensor(1.0)).item(), 4)
         0.3133
     """
-    if len(image_embeds) != len(text_embeds):
-        raise ValueError(f"{len(image_embeds)} image and {len(text_embeds)} text embeddings are not pairs")
-    return (
-        _one_direction(image_embeds, text_embeds, scale, text_id, text_id, 0)
-        + _one_direction(text_embeds, image_embeds, scale, text_id, text_id, 0)
-    ) / 2
+    pairing = alone(image_embeds, text_embeds, text_id, tile_size, uniform=True)
+    loss: Tensor = _ContrastiveLoss.apply(image_embeds, text_embeds, scale, pairing)[0]
+    return loss
 
 
-def _one_direction(
-    queries: Float[Tensor, "rows embed_dim"],
-    candidates: Float[Tensor, "columns embed_dim"],
-    scale: Tensor,
-    query_id: Int[Tensor, "rows"] | None,
-    candidate_id: Int[Tensor, "columns"] | None,
-    offset: int,
-) -> Tensor:
-    """Cross-entropy of each query over all candidates, of which row ``offset + i`` belongs to query i."""
-    logits = scale * queries @ candidates.T
-    if query_id is None or candidate_id is None:
-        return F.cross_entropy(logits, torch.arange(len(queries), device=logits.device) + offset)
-    positive = query_id[:, None] == candidate_id[None, :]
-    mean_positive = (logits * positive).sum(dim=1) / positive.sum(dim=1)
-    return (logits.logsumexp(dim=1) - mean_positive).mean()
+class _ContrastiveLoss(torch.autograd.Function):
+    """The loss of the whole batch, and in the backward pass P times this process's terms of the gradient."""
+
+    @staticmethod
+    def forward(context: Any, images: Tensor, texts: Tensor, scale: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor]:
+        with torch.autocast(images.device.type, enabled=False):
+            loss, shares, rows, columns = _forward(images, texts, scale, pairing)
+        context.pairing = pairing
+        context.save_for_backward(images, texts, scale, rows, columns)
+        context.mark_non_differentiable(shares)
+        return loss, shares
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        images, texts, scale, rows, columns = context.saved_tensors
+        with torch.autocast(images.device.type, enabled=False):
+            image_sums, text_sums = _backward(images, texts, scale, rows, columns, context.pairing)
+            exchange = context.pairing.exchange
+            factor = gradient.to(rows) * exchange.world / (2 * exchange.total)
+            of_scale = dot(images, image_sums) * factor
+            factor = factor * scale.to(rows)
+        return (
+            image_sums.mul_(factor).to(images.dtype),
+            text_sums.mul_(factor).to(texts.dtype),
+            of_scale.to(scale.dtype),
+            None,
+        )
 
 
-class Contrastive(Objective):
+def _forward(images: Tensor, texts: Tensor, scale: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The loss, the shares found where they are asked for, and the log-sum-exps of rows and of all columns."""
+    exchange, repeats = pairing.exchange, pairing.repeats
+    tiles = Tiles(images, scale, exchange.own.start, pairing.tile_size)
+    rows, columns = LogSumExp(len(images), tiles.like), LogSumExp(exchange.total, tiles.like)
+    # Logits at the targets: those of the pairs are taken from the tiles, so that they cancel as they do in the formula.
+    of_pairs, of_images = tiles.like.new_zeros((2, len(images)))
+    of_texts = tiles.like.new_zeros(exchange.total)
+    found = Found.none_yet(tiles.like, pairing)
+    for place, block in exchange.blocks(texts):
+        for tile in tiles.over(block, place):
+            rows.add(tile.rows, tile.logits, 1, tile.scratch)
+            columns.add(moved(tile.columns, place.start), tile.logits, 0, tile.scratch)
+            of_pairs[tile.pairs] = tile.diagonal(tile.logits)
+            if found is not None:
+                found.add(tile, place)
+        if repeats is not None:
+            image_rows, text_rows = images.to(tiles.dtype), block.to(tiles.dtype)
+            of_images += tiles.scale * (image_rows * repeats.of_images(text_rows, place)).sum(dim=1)
+            of_texts[place] += tiles.scale * (text_rows * repeats.of_texts(image_rows, place)).sum(dim=1)
+    largest, totals, further = exchange.stacked(torch.stack([columns.largest, columns.total, of_texts])).unbind(1)
+    columns.largest = largest.amax(dim=0)
+    columns.total = (totals * (largest - columns.largest).exp()).sum(dim=0)
+    row_values, column_values = rows.value(), columns.value()
+    terms = row_values - of_pairs - of_images
+    terms += column_values[exchange.own] - of_pairs - further.sum(dim=0)[exchange.own]
+    loss = exchange.summed(terms.sum()) / (2 * exchange.total)
+    shares = tiles.like if found is None else found.shares(pairing)
+    return loss, shares, row_values, column_values
+
+
+def _backward(
+    images: Tensor, texts: Tensor, scale: Tensor, rows: Tensor, columns: Tensor, pairing: Pairing
+) -> tuple[Tensor, Tensor]:
+    """Sums of 2N g_ij v_j by image and of 2N g_ij u_i by text."""
+    repeats = pairing.repeats
+    tiles = Tiles(images, scale, pairing.exchange.own.start, pairing.tile_size)
+    image_sums = torch.zeros_like(images, dtype=tiles.dtype)
+
+    def part(place: slice, block: Tensor) -> Tensor:
+        text_sums = torch.zeros_like(block, dtype=tiles.dtype)
+        for tile in tiles.over(block, place):
+            weights = torch.sub(tile.logits, rows[tile.rows, None], out=tile.scratch).exp_()
+            weights += tile.logits.sub_(columns[moved(tile.columns, place.start)]).exp_()
+            tile.diagonal(weights).sub_(2)
+            image_sums[tile.rows].addmm_(weights, tile.texts)
+            text_sums[tile.columns].addmm_(weights.T, tile.images)
+        if repeats is not None:
+            image_sums.sub_(repeats.of_images(block.to(tiles.dtype), place), alpha=2)
+            text_sums.sub_(repeats.of_texts(images.to(tiles.dtype), place), alpha=2)
+        return text_sums
+
+    text_sums = pairing.exchange.gradients(texts, part)
+    return image_sums, text_sums
+
+
+class Contrastive(PairObjective):
     """Images and texts of a pair attract, all others of the batch repel, in both directions.
 
-    The batch is that of all processes: embeddings are gathered with exact gradients. Logits and the loss are fp32
-    whatever the precision of the towers.
+    The batch is that of all processes, with exact gradients. Logits and the loss are fp32 whatever the precision of the
+    towers, and there are never more of them than a tile.
 
     Args:
         temperature: Initial temperature; its inverse multiplies the cosine similarities and is learned.
@@ -83,81 +160,33 @@ class Contrastive(Objective):
             the plain loss when nothing repeats.
         max_scale: Largest factor that the temperature may learn. Where there are few pictures of each caption, a low
             one, such as 15, keeps captions near to what their pictures have in common, not to what sets them apart.
+        exchange: How texts reach the images of other processes: "gather" holds those of all at once, "ring" passes them
+            round, for batches whose embeddings a device cannot hold. The loss is the same.
 
     Raises:
-        ValueError: If the temperature is not positive, or its inverse exceeds ``max_scale``.
+        ValueError: If the temperature is not positive, its inverse exceeds ``max_scale``, or there is no such exchange.
 
     Source: Radford et al. 2021, section 2.3; temperature: section 2.5.
     """
 
     reports = ("loss", "image_to_text_recall_at_1", "text_to_image_recall_at_1")
 
-    def __init__(self, temperature: float = 0.07, repeated_captions: bool = True, max_scale: float = 100.0) -> None:
-        super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature {temperature} is not positive; the paper starts at 0.07")
-        if temperature * max_scale < 1:
-            raise ValueError(
-                f"temperature {temperature} is a factor of {1 / temperature:.4g}, above max_scale {max_scale:g}; "
-                "raise one of them"
-            )
-        self.temperature = temperature
-        self.max_scale = max_scale
-        self.repeated_captions = repeated_captions
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        repeated_captions: bool = True,
+        max_scale: float = 100.0,
+        exchange: ExchangeName = "gather",
+    ) -> None:
+        super().__init__(temperature, repeated_captions, max_scale, exchange)
 
-    def setup(self, model: CLIP) -> None:
-        """Sets the initial temperature."""
-        with torch.no_grad():
-            model.logit_scale.fill_(math.log(1 / self.temperature))
-
-    def encode(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-        """Features of both towers, and the identities of the captions."""
-        return {
-            "image_features": model.encode_image(model.normalize(batch.image)),
-            "text_features": model.encode_text(batch.text, batch.length),
-            "text_id": batch.text_id,
-        }
-
-    def reduce(self, model: CLIP, encoded: dict[str, Tensor], group: ProcessGroup | None = None) -> dict[str, Tensor]:
-        """The loss over the batch of all processes, and the share of pairs found in it."""
-        with torch.autocast(encoded["image_features"].device.type, enabled=False):
-            return self._reduce(model, encoded, group)
-
-    def _reduce(self, model: CLIP, encoded: dict[str, Tensor], group: ProcessGroup | None) -> dict[str, Tensor]:
-        image_embeds = F.normalize(_at_least_float32(encoded["image_features"]), dim=1)
-        text_embeds = F.normalize(_at_least_float32(encoded["text_features"]), dim=1)
-        scale = _at_least_float32(model.logit_scale).exp()
-        text_id = encoded["text_id"]
-        all_images, offset = gather_rows(image_embeds, group)
-        all_texts, _ = gather_rows(text_embeds, group)
-        with torch.no_grad():
-            all_text_id, _ = gather_rows(text_id, group)
-        query_id, candidate_id = (text_id, all_text_id) if self.repeated_captions else (None, None)
-        own = (
-            _one_direction(image_embeds, all_texts, scale, query_id, candidate_id, offset)
-            + _one_direction(text_embeds, all_images, scale, query_id, candidate_id, offset)
-        ) / 2
-        size = len(image_embeds)
-        # The gradient is that of this process's rows; the value shown is that of the whole batch.
-        loss = own + (mean_over_processes(own, size, group) - own.detach())
-        with torch.no_grad():
-            found = {
-                "image_to_text_recall_at_1": _share_found(image_embeds, all_texts, text_id, all_text_id),
-                "text_to_image_recall_at_1": _share_found(text_embeds, all_images, text_id, all_text_id),
-            }
-            shares = {name: mean_over_processes(value, size, group) for name, value in found.items()}
-        return {"loss": loss, "pairs": torch.tensor(len(all_images)), **shares}
-
-    def scorer(self, model: CLIP, tokenizer: Tokenizer) -> Scorer:
-        """Scores classes by the cosine similarity to the mean embedding of their prompts."""
-        return ContrastiveScorer(model, tokenizer)
-
-
-def _at_least_float32(value: Tensor) -> Tensor:
-    return value if value.dtype == torch.float64 else value.float()
-
-
-def _share_found(queries: Tensor, candidates: Tensor, query_id: Tensor, candidate_id: Tensor) -> Tensor:
-    """Share of queries whose nearest candidate has their caption."""
-    nearest = (queries @ candidates.T).argmax(dim=1)
-    return (candidate_id[nearest] == query_id).to(queries.dtype).mean()
+    def loss(
+        self,
+        image_embeds: Float[Tensor, "batch embed_dim"],
+        text_embeds: Float[Tensor, "batch embed_dim"],
+        scale: Float[Tensor, ""],
+        pairing: Pairing,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "2"]]:
+        """The loss of the whole batch, and the shares of images and of texts whose nearest is their own."""
+        loss, shares = _ContrastiveLoss.apply(image_embeds, text_embeds, scale, pairing)
+        return loss, shares
