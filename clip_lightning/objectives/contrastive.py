@@ -5,11 +5,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from clip_lightning.objectives.exchange import ExchangeName
 from clip_lightning.objectives.pairs import Found, Pairing, PairObjective, alone
-from clip_lightning.objectives.tiles import TILE_SIZE, LogSumExp, Tiles, dot, moved
+from clip_lightning.objectives.tiles import TILE_SIZE, LogSumExp, Tiles, check_once, dot, moved
 
 
 def contrastive_loss(
@@ -70,20 +69,22 @@ class _ContrastiveLoss(torch.autograd.Function):
         with torch.autocast(images.device.type, enabled=False):
             loss, shares, rows, columns = _forward(images, texts, scale, pairing)
         context.pairing = pairing
-        context.save_for_backward(images, texts, scale, rows, columns)
+        context.save_for_backward(images, texts, scale, rows.largest, rows.total, columns.largest, columns.total)
         context.mark_non_differentiable(shares)
         return loss, shares
 
     @staticmethod
-    @once_differentiable
     def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        images, texts, scale, rows, columns = context.saved_tensors
+        images, texts, scale, *sums = context.saved_tensors
+        check_once()
         with torch.autocast(images.device.type, enabled=False):
-            image_sums, text_sums = _backward(images, texts, scale, rows, columns, context.pairing)
+            image_sums, text_sums = _backward(
+                images, texts, scale, LogSumExp(*sums[:2]), LogSumExp(*sums[2:]), context.pairing
+            )
             exchange = context.pairing.exchange
-            factor = gradient.to(rows) * exchange.world / (2 * exchange.total)
+            factor = gradient.to(image_sums) * exchange.world / (2 * exchange.total)
             of_scale = dot(images, image_sums) * factor
-            factor = factor * scale.to(rows)
+            factor = factor * scale.to(image_sums)
         return (
             image_sums.mul_(factor).to(images.dtype),
             text_sums.mul_(factor).to(texts.dtype),
@@ -92,11 +93,13 @@ class _ContrastiveLoss(torch.autograd.Function):
         )
 
 
-def _forward(images: Tensor, texts: Tensor, scale: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _forward(
+    images: Tensor, texts: Tensor, scale: Tensor, pairing: Pairing
+) -> tuple[Tensor, Tensor, LogSumExp, LogSumExp]:
     """The loss, the shares found where they are asked for, and the log-sum-exps of rows and of all columns."""
     exchange, repeats = pairing.exchange, pairing.repeats
     tiles = Tiles(images, scale, exchange.own.start, pairing.tile_size)
-    rows, columns = LogSumExp(len(images), tiles.like), LogSumExp(exchange.total, tiles.like)
+    rows, columns = LogSumExp.of_nothing(len(images), tiles.like), LogSumExp.of_nothing(exchange.total, tiles.like)
     # Logits at the targets: those of the pairs are taken from the tiles, so that they cancel as they do in the formula.
     of_pairs, of_images = tiles.like.new_zeros((2, len(images)))
     of_texts = tiles.like.new_zeros(exchange.total)
@@ -113,18 +116,16 @@ def _forward(images: Tensor, texts: Tensor, scale: Tensor, pairing: Pairing) -> 
             of_images += tiles.scale * (image_rows * repeats.of_images(text_rows, place)).sum(dim=1)
             of_texts[place] += tiles.scale * (text_rows * repeats.of_texts(image_rows, place)).sum(dim=1)
     largest, totals, further = exchange.stacked(torch.stack([columns.largest, columns.total, of_texts])).unbind(1)
-    columns.largest = largest.amax(dim=0)
-    columns.total = (totals * (largest - columns.largest).exp()).sum(dim=0)
-    row_values, column_values = rows.value(), columns.value()
-    terms = row_values - of_pairs - of_images
-    terms += column_values[exchange.own] - of_pairs - further.sum(dim=0)[exchange.own]
+    columns = LogSumExp(largest, totals).merged()
+    terms = rows.less(of_pairs, slice(None)) - of_images
+    terms += columns.less(of_pairs, exchange.own) - further.sum(dim=0)[exchange.own]
     loss = exchange.summed(terms.sum()) / (2 * exchange.total)
     shares = tiles.like if found is None else found.shares(pairing)
-    return loss, shares, row_values, column_values
+    return loss, shares, rows, columns
 
 
 def _backward(
-    images: Tensor, texts: Tensor, scale: Tensor, rows: Tensor, columns: Tensor, pairing: Pairing
+    images: Tensor, texts: Tensor, scale: Tensor, rows: LogSumExp, columns: LogSumExp, pairing: Pairing
 ) -> tuple[Tensor, Tensor]:
     """Sums of 2N g_ij v_j by image and of 2N g_ij u_i by text."""
     repeats = pairing.repeats
@@ -134,8 +135,8 @@ def _backward(
     def part(place: slice, block: Tensor) -> Tensor:
         text_sums = torch.zeros_like(block, dtype=tiles.dtype)
         for tile in tiles.over(block, place):
-            weights = torch.sub(tile.logits, rows[tile.rows, None], out=tile.scratch).exp_()
-            weights += tile.logits.sub_(columns[moved(tile.columns, place.start)]).exp_()
+            weights = rows.softmax(tile.rows, tile.logits, 1, out=tile.scratch)
+            weights += columns.softmax(moved(tile.columns, place.start), tile.logits, 0, out=tile.logits)
             tile.diagonal(weights).sub_(2)
             image_sums[tile.rows].addmm_(weights, tile.texts)
             text_sums[tile.columns].addmm_(weights.T, tile.images)

@@ -6,13 +6,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
 from clip_lightning.models import CLIP
 from clip_lightning.objectives.exchange import ExchangeName
 from clip_lightning.objectives.pairs import Found, Pairing, PairObjective, alone
-from clip_lightning.objectives.tiles import TILE_SIZE, Tiles, dot
+from clip_lightning.objectives.tiles import TILE_SIZE, Tiles, check_once, dot
 
 
 def sigmoid_loss(
@@ -62,8 +61,14 @@ def sigmoid_loss(
         1.3863
     """
     pairing = alone(image_embeds, text_embeds, text_id, tile_size, uniform=False)
-    loss: Tensor = _SigmoidLoss.apply(image_embeds, text_embeds, scale, bias, pairing)[0]
-    return loss
+    return _loss(image_embeds, text_embeds, scale, bias, pairing)[0]
+
+
+def _loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor]:
+    """The loss of the whole batch, and the shares found where they are asked for."""
+    # Within the function gradients are always off.
+    loss, shares = _SigmoidLoss.apply(images, texts, scale, bias, pairing, torch.is_grad_enabled())
+    return loss, shares
 
 
 class _SigmoidLoss(torch.autograd.Function):
@@ -71,9 +76,9 @@ class _SigmoidLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any, images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, pairing: Pairing
+        context: Any, images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, pairing: Pairing, differentiated: bool
     ) -> tuple[Tensor, Tensor]:
-        terms = _Terms(images, scale, bias, pairing, differentiated=any(context.needs_input_grad))
+        terms = _Terms(images, scale, bias, pairing, differentiated=differentiated)
         with torch.autocast(images.device.type, enabled=False):
             text_sums = terms.walk(texts)
             loss = pairing.exchange.summed(terms.losses.sum()) / pairing.exchange.total
@@ -84,9 +89,9 @@ class _SigmoidLoss(torch.autograd.Function):
         return loss, shares
 
     @staticmethod
-    @once_differentiable
-    def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None, None]:
         images, texts, scale, bias, image_sums, text_sums, bias_sums = context.saved_tensors
+        check_once()
         with torch.autocast(images.device.type, enabled=False):
             factor = gradient.to(image_sums) * context.exchange.world / context.exchange.total
             of_scale = dot(images, image_sums) * factor
@@ -96,7 +101,7 @@ class _SigmoidLoss(torch.autograd.Function):
                 torch.mul(sums, factor, out=torch.empty_like(rows))
                 for sums, rows in ((image_sums, images), (text_sums, texts))
             )
-        return of_images, of_texts, of_scale.to(scale.dtype), of_bias.to(bias.dtype), None
+        return of_images, of_texts, of_scale.to(scale.dtype), of_bias.to(bias.dtype), None, None
 
 
 class _Terms:
@@ -216,5 +221,4 @@ class Sigmoid(PairObjective):
         pairing: Pairing,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "2"]]:
         """The loss of the whole batch, and the shares of images and of texts whose nearest is their own."""
-        loss, shares = _SigmoidLoss.apply(image_embeds, text_embeds, scale, self.logit_bias, pairing)
-        return loss, shares
+        return _loss(image_embeds, text_embeds, scale, self.logit_bias, pairing)

@@ -1,7 +1,7 @@
 """Logits of all pairs of an image and a text, a tile at a time, and what is kept of them: nothing of their size."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Float
@@ -109,34 +109,62 @@ def dot(
     return torch.stack([(left[rows] * right[rows]).sum() for rows in chunks(len(left), size)]).sum()
 
 
+def check_once() -> None:
+    """Refuses, in a backward pass, that the gradients themselves be differentiated.
+
+    Raises:
+        RuntimeError: If they are to be: they would be taken for constants.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "this loss can be differentiated once, since nothing of its logits is kept; leave out create_graph=True"
+        )
+
+
 def moved(place: slice, by: int) -> slice:
     """A place, counted from elsewhere."""
     return slice(place.start + by, place.stop + by)
 
 
-class LogSumExp:
-    """Logarithms of sums of exponentials that arrive in parts, each sum relative to its largest entry yet.
+class LogSumExp(NamedTuple):
+    """Logarithms of sums of exponentials that arrive in parts.
+
+    They are kept in two parts: where logits are large, what the sum adds to the largest of them would be lost in one.
 
     Args:
-        count: How many sums.
-        like: A tensor of their precision and device.
+        largest: Largest entry of each sum yet.
+        total: Sum of the exponentials of the entries less the largest.
     """
 
-    def __init__(self, count: int, like: Tensor) -> None:
-        self.largest = like.new_full((count,), -torch.inf)
-        self.total = like.new_zeros(count)
+    largest: Float[Tensor, "count"]
+    total: Float[Tensor, "count"]
+
+    @classmethod
+    def of_nothing(cls, count: int, like: Tensor) -> Self:
+        """Empty sums of a precision and on a device."""
+        return cls(like.new_full((count,), -torch.inf), like.new_zeros(count))
 
     def add(self, place: slice, logits: Tensor, dim: int, scratch: Tensor) -> None:
         """Takes the entries of some sums, which lie along a dimension."""
         before = self.largest[place]
         largest = torch.maximum(before, logits.amax(dim))
         terms = torch.sub(logits, largest.unsqueeze(dim), out=scratch).exp_().sum(dim)
-        self.total[place] = self.total[place] * (before - largest).exp_() + terms
+        self.total[place] = self.total[place] * (before - largest).exp() + terms
         self.largest[place] = largest
 
-    def value(self) -> Float[Tensor, "count"]:
-        """The logarithms."""
-        return self.largest + self.total.log()
+    def merged(self) -> "LogSumExp":
+        """One sum in place of those along the first dimension."""
+        largest = self.largest.amax(dim=0)
+        return LogSumExp(largest, (self.total * (self.largest - largest).exp()).sum(dim=0))
+
+    def less(self, logits: Float[Tensor, "some"], place: slice) -> Float[Tensor, "some"]:
+        """Some of the logarithms, less an entry of each."""
+        return self.largest[place] - logits + self.total[place].log()
+
+    def softmax(self, place: slice, logits: Tensor, dim: int, out: Tensor) -> Tensor:
+        """Exponentials of entries less the logarithms."""
+        largest, total = self.largest[place].unsqueeze(dim), self.total[place].unsqueeze(dim)
+        return torch.sub(logits, largest, out=out).exp_().div_(total)
 
 
 class Nearest:

@@ -1,11 +1,10 @@
-"""The contrastive objective against numpy, its properties, and two processes against one."""
+"""The contrastive objective against numpy, and its properties."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from scipy.special import log_softmax
 
@@ -140,51 +139,6 @@ def test_in_batch_retrieval_counts_equal_captions_as_found():
     assert objective.reduce(model, encoded)["image_to_text_recall_at_1"].item() == 1.0
     encoded["text_id"] = torch.tensor([7, 6, 8])
     assert objective.reduce(model, encoded)["image_to_text_recall_at_1"].item() == pytest.approx(1 / 3)
-
-
-def gradients(model, batch, group=None):
-    objective = Contrastive()
-    reduced = objective.reduce(model, objective.encode(model, batch), group)
-    reduced["loss"].backward()
-    return {name: value.item() for name, value in reduced.items()}, [p.grad for p in model.parameters()]
-
-
-def part_of(batch, rows):
-    return Batch(
-        **{name: getattr(batch, name)[rows] for name in ("image", "text", "length", "key", "image_id", "text_id")}
-    )
-
-
-def one_of_two(rank, folder, dtype):
-    """What data-parallel training does: each process its rows, gradients averaged."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    model, batch = tiny_model(dtype), tiny_batch(10)
-    scalars, found = gradients(model, part_of(batch, slice(5 * rank, 5 * rank + 5)))
-    for gradient in found:
-        dist.all_reduce(gradient)
-        gradient /= 2
-    with torch.no_grad():
-        uneven = part_of(batch, slice(0, 7) if rank == 0 else slice(7, 10))
-        objective = Contrastive()
-        validation = {k: v.item() for k, v in objective.reduce(model, objective.encode(model, uneven)).items()}
-    torch.save((scalars, found, validation), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
-def test_two_processes_have_the_gradients_of_one(tmp_path, dtype, tolerance):
-    torch.multiprocessing.spawn(one_of_two, (str(tmp_path), dtype), nprocs=2)
-    scalars, expected = gradients(tiny_model(dtype), tiny_batch(10))
-    for rank in range(2):
-        found_scalars, found, validation = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert found_scalars == pytest.approx(scalars, abs=tolerance)
-        assert validation == pytest.approx(scalars, abs=10 * tolerance), "uneven batches, as in validation"
-        assert len(found) == len(expected) > 20
-        # Relative to the largest gradient of a parameter: rounding in fp32 is relative.
-        largest = max(gradient.norm() for gradient in expected)
-        worst = max((ours - theirs).norm() for ours, theirs in zip(found, expected, strict=True))
-        assert worst / largest < tolerance
 
 
 def test_a_temperature_below_the_lowest_is_refused():
