@@ -46,7 +46,7 @@ def step(loss: str, whose: str, size: int, precision: str) -> Callable[[], float
             tensor.grad = None
         value = function(*inputs)
         value.backward()
-        return float(value)
+        return float(value.detach())
 
     return run
 

@@ -41,6 +41,10 @@ VARIANTS = {
         [("update", 2), ("update", 5), ("update", 8)],
     ),
     "a batch in parts": (["--model.micro_batch_size", "3"], [("forward", 8), ("update", 5)]),
+    "another objective, with a parameter of its own": (
+        ["--model.objective", "Sigmoid", *NO_STEPS],
+        [("update", 3), ("validation", 1)],
+    ),
     "early stopping": (
         ["--trainer.callbacks", STOPPER, "--trainer.max_epochs", "6"],
         [("update", 3), ("after an epoch", 1), ("update", 9)],
