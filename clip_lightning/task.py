@@ -20,6 +20,7 @@ from clip_lightning.models import CLIP, ImageEncoder, LoRA, TextEncoder, TowerTu
 from clip_lightning.models.lora import without_adapters
 from clip_lightning.models.tuning import learning_rate_factors, prepare
 from clip_lightning.objectives import Contrastive, Objective, Scorer, encode_in_micro_batches
+from clip_lightning.objectives.embedding_statistics import embedding_statistics
 from clip_lightning.optim import PAPER_ADAMW, OptimizerCallable, Schedule, WarmupCosine, build_optimizer
 from clip_lightning.spec import HasSpec, build
 from clip_lightning.text import Tokenizer
@@ -137,8 +138,9 @@ class CLIPTask(LightningModule, HasSpec):
         if not is_training or self._is_logged():
             scalars = {f"{stage}/{name}": value.detach() for name, value in reduced.items()}
             if is_training:
-                scalars["train/scale"] = self.model.logit_scale.detach().exp()
+                scalars["train/scale"] = scale = self.model.logit_scale.detach().exp()
                 scalars["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
+                scalars |= {f"train/{name}": value for name, value in embedding_statistics(encoded, scale).items()}
             self.log_dict(scalars, on_step=is_training, on_epoch=not is_training, batch_size=pairs)
         return reduced["loss"]
 

@@ -5,6 +5,8 @@ from clip_lightning.callbacks.checkpoints import Checkpoints
 from clip_lightning.callbacks.damage import Damage
 from clip_lightning.callbacks.epoch_averages import EpochAverages
 from clip_lightning.callbacks.evaluation import RunEvaluators
+from clip_lightning.callbacks.guards import Guards, TrainingFailed
+from clip_lightning.callbacks.health import Health
 from clip_lightning.callbacks.pictures import Pictures
 from clip_lightning.callbacks.progress import Progress
 from clip_lightning.callbacks.random_states import RandomStates
@@ -14,10 +16,13 @@ __all__ = [
     "Checkpoints",
     "Damage",
     "EpochAverages",
+    "Guards",
+    "Health",
     "Pictures",
     "Progress",
     "RandomStates",
     "RunEvaluators",
+    "TrainingFailed",
     "TrainingStopped",
     "WeightAverages",
     "stopping_at_once",

@@ -18,6 +18,7 @@ from clip_lightning.averages import kind_of_metric
 from clip_lightning.callbacks.averaging import averages_in
 from clip_lightning.callbacks.checkpoint_files import CheckpointFiles, save_rotating
 from clip_lightning.callbacks.evaluation import RunEvaluators
+from clip_lightning.callbacks.guards import guards_of
 from clip_lightning.callbacks.signals import StopSignals, TrainingStopped
 from clip_lightning.tracking.logger import MLflowTracker
 
@@ -121,7 +122,9 @@ class Checkpoints(Checkpoint):
         if self._accumulates:
             return
         self._stepped = trainer.global_step
-        self._is_scheduled = self._is_scheduled or self._is_due_by_step(trainer)
+        # While steps are left out, something may be wrong with the weights; the files from before stay.
+        by_step = self._is_due_by_step(trainer) and not _is_skipping(trainer)
+        self._is_scheduled = self._is_scheduled or by_step
         self._is_due = self._is_asked_to_stop(trainer) or self._is_scheduled
         if not _is_last_of_epoch(trainer) and not _validation_follows(trainer):
             self._save(trainer, measured=_has_measured(trainer))
@@ -277,6 +280,12 @@ def _has_measured(trainer: Trainer) -> bool:
     """Whether an evaluation has just been made after this optimiser step."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return any(isinstance(part, RunEvaluators) and part.measured_step == trainer.global_step for part in callbacks)
+
+
+def _is_skipping(trainer: Trainer) -> bool:
+    """Whether the optimiser step that was due last has been left out."""
+    guards = guards_of(trainer)
+    return guards is not None and guards.is_skipping
 
 
 def _is_last_of_epoch(trainer: Trainer) -> bool:

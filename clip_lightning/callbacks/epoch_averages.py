@@ -8,7 +8,7 @@ from torchmetrics import MeanMetric
 
 
 class EpochAverages(Callback):
-    """Logs ``train/loss_epoch``, the mean loss of an epoch's batches, at its end.
+    """Logs ``train/loss_epoch``, the mean loss of an epoch's batches, at its end; one that is not finite is left out.
 
     Lightning's own average begins anew where a run goes on in the middle of an epoch; this one is in the checkpoint.
     """
@@ -27,7 +27,8 @@ class EpochAverages(Callback):
     ) -> None:
         """Adds a batch."""
         # Lightning divides the loss for the gradients that it accumulates.
-        self.loss.update(outputs["loss"] * trainer.accumulate_grad_batches)
+        loss = outputs["loss"] * trainer.accumulate_grad_batches
+        self.loss.update(loss.nan_to_num(), weight=torch.isfinite(loss).float())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the average and begins the next."""

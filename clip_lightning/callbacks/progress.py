@@ -8,6 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from tqdm import tqdm
 
+from clip_lightning.callbacks.guards import guards_of
+
 
 class Progress(Callback):
     """Shows loss, samples per second, temperature and the latest watched metric.
@@ -89,4 +91,6 @@ class Progress(Callback):
             parts.append(f"temperature {1 / metrics['train/scale']:.3f}")
         if self.watch in metrics:
             parts.append(f"{self.watch} {metrics[self.watch]:.3f}")
+        if (guards := guards_of(trainer)) is not None and guards.skipped_steps:
+            parts.append(f"{guards.skipped_steps:,} steps skipped")
         return "  ".join(parts)

@@ -14,7 +14,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
-from clip_lightning.callbacks import TrainingStopped
+from clip_lightning.callbacks import TrainingFailed, TrainingStopped
 from clip_lightning.checkpoint import KEY, check_continuable, read_checkpoint
 from clip_lightning.cli.compose import Config, differing_keys, read_config
 from clip_lightning.cli.errors import UserError
@@ -30,6 +30,7 @@ WITHOUT_EFFECT = (
     "evaluation.num_workers",
     "evaluation.batch_size",
     "model.micro_batch_size",
+    "guards",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.enable_",
@@ -132,9 +133,30 @@ def conclude_stop(stop: TrainingStopped, folder: RunFolder, arguments: Sequence[
         _say(how_to_continue(folder, arguments, stop.step, reason))
         if stop.number == signal.SIGUSR1:
             _requeue(arguments)
-    elif not (TorchElasticEnvironment.detect() or SLURMEnvironment.detect()):
+    elif _is_started_by_lightning():
         return 0
     return 128 + stop.number
+
+
+def conclude_failure(failure: TrainingFailed) -> int:
+    """Says why a training could not go on, once for all processes.
+
+    Args:
+        failure: What has ended the training, in all processes at the same step.
+
+    Returns:
+        The exit code: 2; 0 in a process that Lightning started beside the first one, as after a signal.
+    """
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        _say(str(failure))
+    elif _is_started_by_lightning():
+        return 0
+    return 2
+
+
+def _is_started_by_lightning() -> bool:
+    """Whether this process, if it is not the first one, was started by that, which watches how it ends."""
+    return not (TorchElasticEnvironment.detect() or SLURMEnvironment.detect())
 
 
 def _requeue(arguments: Sequence[str]) -> None:

@@ -14,15 +14,17 @@ from clip_lightning.averages import KINDS, named
 from clip_lightning.callbacks import (
     Damage,
     EpochAverages,
+    Health,
     Pictures,
     Progress,
     RandomStates,
+    TrainingFailed,
     TrainingStopped,
     stopping_at_once,
 )
 from clip_lightning.checkpoint import read_checkpoint
 from clip_lightning.cli.compose import Config, compose, to_yaml
-from clip_lightning.cli.continuation import conclude_stop, find_checkpoint, how_to_continue
+from clip_lightning.cli.continuation import conclude_failure, conclude_stop, find_checkpoint, how_to_continue
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys, value_at
 from clip_lightning.cli.start import start_of
@@ -60,6 +62,8 @@ def main(arguments: Sequence[str]) -> int:
             run(config, folder, arguments)
         except TrainingStopped as stop:
             return conclude_stop(stop, folder, arguments)
+        except TrainingFailed as failure:
+            return conclude_failure(failure)
     return 0
 
 
@@ -175,7 +179,7 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     task.config = cli.resolved
     evaluation.results_path = folder.results
     cli.attach_loggers(folder.path)
-    for callback in (RandomStates(), EpochAverages(), Damage(), Progress(monitor)):
+    for callback in (RandomStates(), EpochAverages(), Damage(), Health(), Progress(monitor)):
         cli.add_callback(callback)
     record(cli, folder, arguments)
     announce(cli, folder, checkpoint)

@@ -12,7 +12,7 @@ from torchvision.datasets import VisionDataset
 from torchvision.transforms import v2
 
 from clip_lightning import data, evaluation, models, objectives, optim, text
-from clip_lightning.callbacks import Checkpoints, RunEvaluators, WeightAverages
+from clip_lightning.callbacks import Checkpoints, Guards, RunEvaluators, WeightAverages
 from clip_lightning.cli.compose import Config
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.trust import why_refused
@@ -29,6 +29,7 @@ KEYS = (
     "model",
     "data",
     "averaging",
+    "guards",
     "evaluation",
     "checkpoints",
 )
@@ -58,6 +59,7 @@ def check_keys(config: Config) -> None:
         "model": CLIPTask,
         "data": ImageTextDataModule,
         "averaging": WeightAverages,
+        "guards": Guards,
         "evaluation": RunEvaluators,
         "checkpoints": Checkpoints,
     }

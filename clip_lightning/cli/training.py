@@ -17,7 +17,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torchvision.datasets import VisionDataset
 
-from clip_lightning.callbacks import Checkpoints, RunEvaluators, WeightAverages
+from clip_lightning.callbacks import Checkpoints, Guards, RunEvaluators, WeightAverages
 from clip_lightning.cli.compose import Config, is_flag, read_text, to_yaml
 from clip_lightning.cli.errors import UserError, is_users_mistake
 from clip_lightning.cli.keys import with_suggestion
@@ -55,12 +55,13 @@ class TrainingCLI(LightningCLI):
     """Lightning's command line without its verbs, overlays and files: one configuration in, built objects out."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds what is ours: names, the evaluators, the checkpoints, and the links between parts."""
+        """Adds what is ours: names, the guards, the evaluators, the checkpoints, and the links between parts."""
         parser.add_argument("--name", type=str, default="run", help="Name of the run; its folder is runs/NAME/TIME.")
         parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of the run, instead of a new one.")
         parser.add_argument("--num_threads", type=int | None, default=None, help="Threads of PyTorch on the CPU.")
         # Before those that measure and save the averages.
         parser.add_lightning_class_args(WeightAverages, "averaging")
+        parser.add_lightning_class_args(Guards, "guards")
         parser.add_lightning_class_args(RunEvaluators, "evaluation")
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         parser.add_instantiator(open_vision_dataset, VisionDataset)

@@ -35,6 +35,7 @@ class PairLoader:
         num_workers: Worker processes; 0 reads in this process.
 
     Attributes:
+        sources: Where the pairs are, by the first number of a sample's key.
         damaged: Number of damaged samples met so far by this process, by source and reason.
         first_damaged: Where the first of them is, by source and reason.
 
@@ -77,7 +78,7 @@ class PairLoader:
             "window_blocks": window_blocks,
         }
         self._epoch = self._samples = self._batches = 0
-        self._sources = list(sources)
+        self.sources = list(sources)
         self.damaged: Counter[str] = Counter()
         self.first_damaged: dict[str, str] = {}
         self._has_warned = False
@@ -112,7 +113,7 @@ class PairLoader:
             self._epoch += 1
             self._samples = self._batches = 0
         for batch, damaged in fetch(self._reader, self._visits(), self._num_workers):
-            note_damage(damaged, self._sources, self.damaged, self.first_damaged)
+            note_damage(damaged, self.sources, self.damaged, self.first_damaged)
             self._samples += self._global_batch_size
             self._batches += 1
             if self._epoch_has_ended():

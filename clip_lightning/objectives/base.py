@@ -70,6 +70,10 @@ class Objective(nn.Module, HasSpec, ABC):
             equal in all processes.
         """
 
+    def chance_loss(self, pairs: int) -> float | None:
+        """Loss of a batch of so many pairs whose similarities are all equal; None where that is no sign of anything."""
+        return None
+
     @abstractmethod
     def scorer(self, model: CLIP, tokenizer: Tokenizer) -> Scorer:
         """How a model trained with this objective scores classes."""

@@ -1,5 +1,6 @@
 """The symmetric contrastive objective of CLIP (Radford et al. 2021, arXiv 2103.00020, section 2.3 and figure 3)."""
 
+import math
 from typing import Any
 
 import torch
@@ -191,3 +192,7 @@ class Contrastive(PairObjective):
         """The loss of the whole batch, and the shares of images and of texts whose nearest is their own."""
         loss, shares = _ContrastiveLoss.apply(image_embeds, text_embeds, scale, pairing)
         return loss, shares
+
+    def chance_loss(self, pairs: int) -> float:
+        """The logarithm of the batch: each pair is as likely as any other."""
+        return math.log(pairs)
