@@ -27,6 +27,7 @@ from clip_lightning.cli.compose import Config, compose, to_yaml
 from clip_lightning.cli.continuation import conclude_failure, conclude_stop, find_checkpoint, how_to_continue
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys, value_at
+from clip_lightning.cli.memory import told_of_memory
 from clip_lightning.cli.start import start_of
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli, show_help
 from clip_lightning.files import write_atomically
@@ -183,7 +184,8 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
         cli.add_callback(callback)
     record(cli, folder, arguments)
     announce(cli, folder, checkpoint)
-    trainer.fit(task, data, ckpt_path=checkpoint)
+    with told_of_memory(cli):
+        trainer.fit(task, data, ckpt_path=checkpoint)
     if (number := cli.part("checkpoints").signals.received) is not None:  # it came when all steps were done
         raise TrainingStopped(number, trainer.global_step)
     # The last epoch need not be the best one: what is reported is the checkpoint that is kept.
