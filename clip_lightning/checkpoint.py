@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clip_lightning.files import part_of, replacing
 from clip_lightning.models.recognition import describe
 from clip_lightning.refusal import first_line
+from clip_lightning.sharding import load_full
 from clip_lightning.spec import HasSpec, spec_of
 
 FORMAT = 2
@@ -224,7 +225,7 @@ def load_weights(module: nn.Module, checkpoint: Mapping[str, Any], path: str | P
         ValueError: If weights are missing, unknown or of another shape.
     """
     check_weights(module.state_dict(), checkpoint["state_dict"], path)
-    module.load_state_dict(checkpoint["state_dict"])
+    load_full(module, checkpoint["state_dict"])
 
 
 def check_weights(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: str | Path) -> None:

@@ -23,6 +23,8 @@ class HasSpec:
     """Remembers the arguments of its constructor, defaults included, so that ``spec_of`` can name them."""
 
     _init_args: dict[str, Any]
+    _built_as: type
+    """The class that was named: FSDP gives a module that it divides another one."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102
         self = super().__new__(cls)
@@ -36,6 +38,7 @@ class HasSpec:
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 arguments.update(arguments.pop(name, {}))
         object.__setattr__(self, "_init_args", arguments)
+        object.__setattr__(self, "_built_as", cls)
         return self
 
 
@@ -57,7 +60,7 @@ def spec_of(value: Any) -> Any:
         case Path():
             return str(value)
         case HasSpec():
-            return _class_spec(type(value), value._init_args)
+            return _class_spec(value._built_as, value._init_args)
         case functools.partial():
             return _class_spec(partial_class(value), value.keywords)
         case Mapping():

@@ -1,5 +1,6 @@
 """CLIPTask, the LightningModule: connects the model, what it learns, and how it is optimised."""
 
+import contextlib
 import functools
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from clip_lightning.models.tuning import learning_rate_factors, prepare
 from clip_lightning.objectives import Contrastive, Objective, Scorer, encode_in_micro_batches
 from clip_lightning.objectives.embedding_statistics import embedding_statistics
 from clip_lightning.optim import PAPER_ADAMW, OptimizerCallable, Schedule, WarmupCosine, build_optimizer
+from clip_lightning.sharding import shard, whole
 from clip_lightning.spec import HasSpec, build
 from clip_lightning.text import Tokenizer
 
@@ -92,6 +94,7 @@ class CLIPTask(LightningModule, HasSpec):
         self._has_started = False
         self.holds = "raw"
         """Which weights it holds at the moment, "raw" or "averaged"; metrics are named by it."""
+        self._held = contextlib.ExitStack()
         self.config: Mapping[str, Any] | None = None
         """Resolved configuration of the run, if a command line built this; it goes into the checkpoint."""
 
@@ -116,6 +119,22 @@ class CLIPTask(LightningModule, HasSpec):
             for said in all_said:
                 _say(f"weights     {self.weights}: {said}")
         self._has_started = True
+
+    def configure_model(self) -> None:
+        """Divides the model over processes, where the strategy asks for it."""
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
+
+    def on_validation_start(self) -> None:
+        """Has all weights at hand: processes may have different numbers of batches."""
+        self._held.enter_context(whole(self.model))
+
+    def on_validation_end(self) -> None:
+        """Divides the weights again."""
+        self._held.close()
+
+    on_test_start = on_predict_start = on_validation_start
+    on_test_end = on_predict_end = on_validation_end
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch."""

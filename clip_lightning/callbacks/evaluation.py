@@ -14,6 +14,7 @@ from clip_lightning.data import CenterCrop
 from clip_lightning.evaluation import Evaluator
 from clip_lightning.inference import LiveContext
 from clip_lightning.results import Result, write_results
+from clip_lightning.sharding import whole
 
 
 class RunEvaluators(Callback):
@@ -130,7 +131,7 @@ class RunEvaluators(Callback):
         """Results on the first process; the others take part in collecting and return nothing."""
         was_training = task.training
         task.eval()
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
+        with torch.no_grad(), whole(task), trainer.precision_plugin.forward_context():
             context = LiveContext(
                 task.scorer(),
                 CenterCrop.of(task.model.pixels),

@@ -24,6 +24,7 @@ from clip_lightning.cli.keys import with_suggestion
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
 from clip_lightning.data.torchvision_labels import open_vision_dataset
 from clip_lightning.datamodules import ImageTextDataModule
+from clip_lightning.strategy import FullySharded
 from clip_lightning.task import CLIPTask
 from clip_lightning.tracking.logger import MLflowTracker
 
