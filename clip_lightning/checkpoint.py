@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from clip_lightning.files import part_of, replacing
 from clip_lightning.models.recognition import describe
 from clip_lightning.refusal import first_line
-from clip_lightning.sharding import load_full
+from clip_lightning.sharding import joined, load_full, parts_of
 from clip_lightning.spec import HasSpec, spec_of
 
 FORMAT = 2
@@ -69,7 +69,7 @@ def read_plain(path: str | Path, map_location: Any = None) -> Any:
     """Reads a file that ``torch.save`` wrote; tensors and plain data only, whoever wrote it.
 
     Args:
-        path: The file.
+        path: The file, or a folder with the parts of several processes.
         map_location: Device of the tensors; the CPU by default.
 
     Returns:
@@ -80,6 +80,8 @@ def read_plain(path: str | Path, map_location: Any = None) -> Any:
     """
     path = Path(path)
     if path.is_dir():
+        if parts := parts_of(path):
+            return joined([read_plain(part, map_location) for part in parts])
         raise ValueError(f"checkpoint {str(path)!r} is a folder; name a file, such as RUN/checkpoints/best.ckpt")
     if not path.is_file():
         raise ValueError(f"checkpoint {str(path)!r} does not exist")

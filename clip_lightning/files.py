@@ -51,20 +51,42 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Gives a file a second name, or copies it where the file system has no links; the target is old or new, whole."""
+    """Gives a file, or each file of a folder, a second name, or copies it where the file system has no links.
+
+    Args:
+        source: What there is.
+        target: The second name; a file is the old or the new one, whole.
+    """
     part = part_of(target)
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+    remove(part)
+    if source.is_dir():
+        shutil.copytree(source, part, copy_function=_link_or_copy_file)
+    else:
+        _link_or_copy_file(source, part)
     replace(part, target)
 
 
+def _link_or_copy_file(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        with open(target, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def replace(source: Path, target: Path) -> None:
-    """Renames a file within its folder, and has the disk remember it."""
+    """Renames a file or a folder within its own folder, and has the disk remember it."""
+    if source.is_dir() or target.is_dir():
+        remove(target)  # A folder takes no other's name, and gives its own to none.
     source.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:

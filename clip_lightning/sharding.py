@@ -4,8 +4,9 @@ Each block of a tower, what else the tower has, and each projection is divided a
 not belong to these, such as the temperature, which is a scalar and cannot be divided, stays whole in every process.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from clip_lightning.models import CLIP
 
@@ -32,6 +33,7 @@ def shard(model: CLIP, mesh: DeviceMesh) -> None:
     """
     if is_sharded(model):
         return
+    model.to(mesh.device_type)
     for tensor in (*model.parameters(), *model.buffers()):
         dist.broadcast(tensor.data, src=0, group=mesh.get_group())
     scalars = {parameter for parameter in model.parameters() if parameter.ndim == 0}
@@ -96,22 +98,41 @@ def load_full(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
         module: Changed in place.
         weights: All of its weights, by name.
     """
-    own = module.state_dict()
-    module.load_state_dict({name: like(value, own[name]) for name, value in weights.items() if name in own})
+    there = module.state_dict()
+    module.load_state_dict({name: like(value, there[name]) for name, value in weights.items()})
 
 
-def full_state(optimizer: Optimizer) -> dict[str, Any]:
-    """An optimiser's state in one piece, as it would be without any division; all processes call it."""
+def own(tensor: Tensor) -> Tensor | None:
+    """What this process alone can save of a tensor: its part; of what is whole in all of them, the first one's."""
+    if isinstance(tensor, DTensor):
+        if any(placement.is_shard() for placement in tensor.placements):
+            return tensor.to_local().detach().cpu()
+        tensor = tensor.to_local()
+    return tensor.detach().cpu() if dist.get_rank() == 0 else None
+
+
+def state_of(optimizer: Optimizer, take: Callable[[Tensor], Tensor | None]) -> dict[str, Any]:
+    """An optimiser's state, of each tensor what is taken.
+
+    Args:
+        optimizer: Of a divided model, perhaps.
+        take: ``full`` for the state as it would be without any division, which all processes ask for; ``own`` for what
+            this process has of it.
+    """
     state: dict[str, Any] = optimizer.state_dict()
     values = {
-        number: {name: full(value) if isinstance(value, Tensor) else value for name, value in entries.items()}
+        number: {
+            name: taken
+            for name, value in entries.items()
+            if (taken := take(value) if isinstance(value, Tensor) else value) is not None
+        }
         for number, entries in state["state"].items()
     }
     return {**state, "state": values}
 
 
 def load_full_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Loads an optimiser's state in one piece, as ``full_state`` or an undivided optimiser gave it."""
+    """Loads an optimiser's state in one piece, as an undivided optimiser gives it."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     values = {
         number: {
@@ -122,7 +143,12 @@ def load_full_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
         }
         for number, entries in state["state"].items()
     }
-    optimizer.load_state_dict({**state, "state": values})
+    # Which kernel computes a step is a matter of the strategy, and no state.
+    groups = [
+        {**theirs, **{name: ours[name] for name in ("fused",) if name in ours}}
+        for theirs, ours in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "state": values, "param_groups": groups})
 
 
 def replicate(optimizer: Optimizer, mesh: DeviceMesh) -> None:
@@ -136,6 +162,8 @@ def replicate(optimizer: Optimizer, mesh: DeviceMesh) -> None:
         mesh: The processes.
     """
     for group in optimizer.param_groups:
+        if "fused" in group and not isinstance(optimizer, Adam):
+            group["fused"] = False  # PyTorch divides no other optimiser's fused kernel.
         group["params"] = [
             parameter if isinstance(parameter, DTensor) else _replicated(parameter, mesh)
             for parameter in group["params"]
@@ -155,6 +183,48 @@ def _replicated(parameter: nn.Parameter, mesh: DeviceMesh) -> nn.Parameter:
 
     parameter.register_post_accumulate_grad_hook(hand_over)
     return shared
+
+
+def part_name(rank: int, world_size: int) -> str:
+    """Name of the file with one process's part of a checkpoint that is a folder."""
+    return f"{rank:05}-of-{world_size:05}.pt"
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """Files of the parts of a checkpoint, in order; none if a folder is something else.
+
+    Raises:
+        ValueError: If some of them are missing.
+    """
+    first = next(iter(folder.glob("00000-of-?????.pt")), None)
+    if first is None:
+        return []
+    size = int(first.stem.rpartition("-")[2])
+    paths = [folder / part_name(rank, size) for rank in range(size)]
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise ValueError(f"checkpoint {str(folder)!r} is not whole: it lacks {', '.join(missing)}")
+    return paths
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """What the parts of a checkpoint are together: divided along the first dimension is what the others have too."""
+    first, *others = parts
+    if not isinstance(first, Mapping):
+        return first
+    return {
+        key: value
+        if not all(isinstance(other, Mapping) and key in other for other in others)
+        else _joined_values([value, *(other[key] for other in others)])
+        for key, value in first.items()
+    }
+
+
+def _joined_values(values: Sequence[Any]) -> Any:
+    if isinstance(values[0], Tensor):
+        return torch.cat(list(values))
+    if isinstance(values[0], list):
+        return [_joined_values(items) for items in zip(*values, strict=True)]
+    return joined(values)
 
 
 def _gather(part: FSDPModule) -> None:

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "evaluation": {"data", "results", "stats"},
     "checkpoint": {"models", "sharding"},
     "averages": {"checkpoint"},
-    "interchange": {"averages", "checkpoint", "data", "models", "objectives", "results", "text"},
+    "interchange": {"averages", "checkpoint", "data", "models", "objectives", "results", "sharding", "text"},
     "task": {"averages", "checkpoint", "interchange", "models", "objectives", "optim", "sharding", "text"},
     "datamodules": {"data", "task"},
     "tracking": {"results"},

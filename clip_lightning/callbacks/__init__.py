@@ -1,6 +1,7 @@
 """Lightning callbacks: evaluators in fit, averaged weights, checkpoints to go on from exactly, pictures, progress."""
 
 from clip_lightning.callbacks.averaging import WeightAverages
+from clip_lightning.callbacks.batch_statistics import BatchStatistics
 from clip_lightning.callbacks.checkpoints import Checkpoints
 from clip_lightning.callbacks.damage import Damage
 from clip_lightning.callbacks.epoch_averages import EpochAverages
@@ -13,6 +14,7 @@ from clip_lightning.callbacks.random_states import RandomStates
 from clip_lightning.callbacks.signals import TrainingStopped, stopping_at_once
 
 __all__ = [
+    "BatchStatistics",
     "Checkpoints",
     "Damage",
     "EpochAverages",

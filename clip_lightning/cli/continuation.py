@@ -24,6 +24,8 @@ from clip_lightning.tracking.run_folder import RunFolder
 WITHOUT_EFFECT = (
     "name",
     "num_threads",
+    "matmul_precision",
+    "compile",
     "checkpoints.every_n",
     "checkpoints.keep_every",
     "data.num_workers",

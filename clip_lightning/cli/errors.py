@@ -1,6 +1,7 @@
 """A user's mistake ends with one message; a fault of the program with its traceback."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -30,8 +31,19 @@ def run_verb(verb: str, main: Callable[[Sequence[str]], int], arguments: Sequenc
     except Exception as error:
         if not is_users_mistake(error):
             raise
-        print(f"clip_lightning {verb}: {error}", file=sys.stderr)
+        if not _says_another_process():
+            print(f"clip_lightning {verb}: {error}", file=sys.stderr)
         return 2
+
+
+def _says_another_process() -> bool:
+    """Whether a launcher has started several processes on this machine, which all meet the same mistake.
+
+    Once they work together, a mistake, as in a file, may be met by one of them alone.
+    """
+    if "torch" in sys.modules and sys.modules["torch"].distributed.is_initialized():
+        return False
+    return any(os.environ.get(name, "0") != "0" for name in ("LOCAL_RANK", "SLURM_LOCALID"))
 
 
 def is_users_mistake(error: BaseException) -> bool:

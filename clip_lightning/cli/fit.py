@@ -8,10 +8,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
 from clip_lightning.averages import KINDS, named
 from clip_lightning.callbacks import (
+    BatchStatistics,
     Damage,
     EpochAverages,
     Health,
@@ -161,9 +164,21 @@ def open_run_folder(config: Config) -> RunFolder:
     given = os.environ.get(RUN_DIR_VARIABLE) if "LOCAL_RANK" in os.environ else None
     given = given or config.get("run_dir")
     new = given is None
+    if new and _processes() > 1:
+        raise UserError(
+            f"a launcher has started {_processes()} processes, which agree on a folder only if it is named; give "
+            "--run_dir, by which the same command also continues the run"
+        )
     folder = RunFolder.create(str(config.get("name") or "run")) if new else RunFolder.open(Path(str(given)))
     os.environ[RUN_DIR_VARIABLE] = str(folder.path)
     return folder
+
+
+def _processes() -> int:
+    """How many processes torchrun or SLURM has started for this run; 1 where it starts them itself."""
+    if TorchElasticEnvironment.detect():
+        return int(os.environ["WORLD_SIZE"])
+    return int(os.environ["SLURM_NTASKS"]) if SLURMEnvironment.detect() else 1
 
 
 def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoint: Path | None) -> None:
@@ -180,7 +195,8 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     task.config = cli.resolved
     evaluation.results_path = folder.results
     cli.attach_loggers(folder.path)
-    for callback in (RandomStates(), EpochAverages(), Damage(), Health(), Progress(monitor)):
+    every_run = (BatchStatistics(), RandomStates(), EpochAverages(), Damage(), Health(), Progress(monitor))
+    for callback in every_run:
         cli.add_callback(callback)
     record(cli, folder, arguments)
     announce(cli, folder, checkpoint)

@@ -25,6 +25,8 @@ KEYS = (
     "run_dir",
     "seed_everything",
     "num_threads",
+    "matmul_precision",
+    "compile",
     "trainer",
     "model",
     "data",

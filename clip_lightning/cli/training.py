@@ -7,7 +7,7 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonargparse
 import torch
@@ -19,12 +19,14 @@ from torchvision.datasets import VisionDataset
 
 from clip_lightning.callbacks import Checkpoints, Guards, RunEvaluators, WeightAverages
 from clip_lightning.cli.compose import Config, is_flag, read_text, to_yaml
+from clip_lightning.cli.devices import check_devices
 from clip_lightning.cli.errors import UserError, is_users_mistake
 from clip_lightning.cli.keys import with_suggestion
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
 from clip_lightning.data.torchvision_labels import open_vision_dataset
 from clip_lightning.datamodules import ImageTextDataModule
-from clip_lightning.strategy import FullySharded
+from clip_lightning.models.compilation import compile_towers
+from clip_lightning.strategy import register_strategy
 from clip_lightning.task import CLIPTask
 from clip_lightning.tracking.logger import MLflowTracker
 
@@ -60,6 +62,13 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--name", type=str, default="run", help="Name of the run; its folder is runs/NAME/TIME.")
         parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of the run, instead of a new one.")
         parser.add_argument("--num_threads", type=int | None, default=None, help="Threads of PyTorch on the CPU.")
+        parser.add_argument(
+            "--matmul_precision",
+            type=Literal["highest", "high", "medium"],
+            default="highest",
+            help="Products of float32 matrices on a GPU: highest is float32, high TF32, medium bfloat16.",
+        )
+        parser.add_argument("--compile", type=bool, default=False, help="Whether the towers' blocks are compiled.")
         # Before those that measure and save the averages.
         parser.add_lightning_class_args(WeightAverages, "averaging")
         parser.add_lightning_class_args(Guards, "guards")
@@ -79,6 +88,9 @@ class TrainingCLI(LightningCLI):
         """Lets Lightning write into the run folder, and settles what else belongs to the process."""
         if self.config.num_threads is not None:
             torch.set_num_threads(self.config.num_threads)
+        torch.set_float32_matmul_precision(self.config.matmul_precision)
+        # Convolutions have a switch of their own, which PyTorch leaves on.
+        torch.backends.cudnn.allow_tf32 = self.config.matmul_precision != "highest"
         self.config.trainer.default_root_dir = self.config.run_dir
 
     @property
@@ -87,6 +99,12 @@ class TrainingCLI(LightningCLI):
         config: Config = read_text(self.parser.dump(self.config, skip_none=False))
         config["trainer"].pop("default_root_dir")
         return {key: value for key, value in config.items() if key not in ("config", "run_dir")}
+
+    def instantiate_classes(self) -> None:
+        """Builds all parts, and has the towers compiled if that is asked for."""
+        super().instantiate_classes()
+        if self.config.compile:
+            compile_towers(self.model.model)
 
     def part(self, name: str) -> Any:
         """A built part that is no model, data or trainer, such as "evaluation"."""
@@ -144,7 +162,9 @@ def build_cli(verb: str, config: Config, allow_modules: Collection[str] = ()) ->
         UserError: If the configuration is not accepted, with the nearest name where one is misspelt.
         ValueError: If it names what is no part.
     """
+    register_strategy()
     check_parts(config, allow_modules)
+    check_devices(config)
     try:
         return _parse(verb, _with_list_of_sources(config))
     except (ArgumentError, jsonargparse.ArgumentError) as error:

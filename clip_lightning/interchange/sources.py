@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clip_lightning.checkpoint import KEY, check_checkpoint
+from clip_lightning.checkpoint import KEY, check_checkpoint, read_checkpoint
 from clip_lightning.interchange import hub, hugging_face, open_clip
 from clip_lightning.interchange.archive import Content, read_file
 from clip_lightning.interchange.foreign import Foreign
 from clip_lightning.interchange.openai import read_openai
+from clip_lightning.sharding import parts_of
 
 OWN_WEIGHTS = "clip_lightning.safetensors"
 """Name of the file that ``export --to safetensors`` writes: tensors in this package's names, and their description."""
@@ -30,7 +31,7 @@ def read_source(path: str | Path) -> Foreign | dict[str, Any]:
     if not place.exists():
         raise ValueError(f"checkpoint {str(path)!r} does not exist")
     if place.is_dir():
-        return _read_folder(place)
+        return read_checkpoint(place) if parts_of(place) else _read_folder(place)
     content = read_file(place)
     own = _own(content, place)
     if own is not None:

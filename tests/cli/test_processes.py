@@ -97,9 +97,10 @@ def test_ctrl_c_ends_with_a_message_and_keeps_the_checkpoint(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_evaluate_as_one(tmp_path):
+@pytest.mark.parametrize("name", ["ddp", "fsdp2"])
+def test_two_processes_train_and_evaluate_as_one(name, tmp_path):
     for devices in (1, 2):
-        strategy = ["--trainer.devices", devices, "--trainer.strategy", "ddp" if devices > 1 else "auto"]
+        strategy = ["--trainer.devices", devices, "--trainer.strategy", name if devices > 1 else "auto"]
         # Adam would turn the rounding noise of gradients that are zero, as of the keys' biases, into steps.
         strategy += ["--model.optimizer", "{class_path: torch.optim.SGD, init_args: {lr: 0.5}}"]
         done = run("fit", "--config", TINY, "--run_dir", tmp_path / str(devices), *strategy)

@@ -1,0 +1,109 @@
+"""Refuses what this machine cannot do, before anything is built: devices, strategies, precisions."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from clip_lightning.cli.compose import Config
+from clip_lightning.cli.errors import UserError
+
+_SCALED = ("16-mixed", "16", 16)
+"""Half precision whose gradients are scaled, which only GPUs compute."""
+
+
+def check_devices(config: Config) -> None:
+    """Compares a configuration with the devices that there are, and with who has started the processes.
+
+    Args:
+        config: Composed configuration.
+
+    Raises:
+        UserError: With the value, what there is, and the nearest value that can be had.
+    """
+    trainer = config.get("trainer") or {}
+    gpus = _gpus()
+    accelerator = str(trainer.get("accelerator") or "auto").lower()
+    if accelerator in ("gpu", "cuda") and gpus == 0:
+        raise UserError(
+            f"trainer.accelerator {accelerator!r}, but PyTorch finds no GPU on this machine; give "
+            "--trainer.accelerator cpu, or auto, which takes what there is"
+        )
+    is_cpu = accelerator == "cpu" or (accelerator == "auto" and gpus == 0)
+    asked = _number(trainer.get("devices"))
+    if not is_cpu and asked is not None and asked > gpus:
+        raise UserError(f"trainer.devices {asked}, but this machine has {gpus} GPUs; give --trainer.devices {gpus}")
+    _check_launcher(1 if asked is None and is_cpu else gpus if asked is None else asked)
+    _check_strategy(trainer.get("strategy"), is_cpu)
+    _check_precision(trainer, is_cpu)
+    if is_cpu and trainer.get("sync_batchnorm"):
+        raise UserError(
+            "trainer.sync_batchnorm true needs GPUs, and this is a run on the CPU; give false: each process then "
+            "normalises by its part of the batch"
+        )
+    if is_cpu and config.get("compile") and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise UserError("compile true needs a C++ compiler on the CPU, and g++ is not installed; give --compile false")
+
+
+def _gpus() -> int:
+    """GPUs that PyTorch can use, those of Apple included."""
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+
+
+def _number(devices: Any) -> int | None:
+    """How many devices are asked for; None where that is left open."""
+    if isinstance(devices, list):
+        return len(devices)
+    text = str(devices)
+    if "," in text:
+        return len([part for part in text.split(",") if part.strip()])
+    return int(text) if text.isdecimal() else None
+
+
+def _check_launcher(devices: int) -> None:
+    """Refuses another number of devices than torchrun has started processes."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if started != devices:
+        raise UserError(
+            f"torchrun has started {started} processes on this machine, but trainer.devices is {devices}; give "
+            f"--trainer.devices {started}, or --nproc_per_node {devices}"
+        )
+
+
+def _check_strategy(strategy: Any, is_cpu: bool) -> None:
+    """Refuses strategies that need a GPU, and those whose place fsdp2 has."""
+    name = _name(strategy)
+    short = name.rpartition(".")[2]
+    if is_cpu and short.lower().startswith("deepspeed"):
+        raise UserError(f"trainer.strategy {name!r} needs a GPU, and this is a run on the CPU; give ddp or fsdp2")
+    if short == "ModelParallelStrategy" or (short.lower().startswith("fsdp") and short != "fsdp2"):
+        needs = "needs a GPU, and has" if is_cpu and short.lower().startswith("fsdp") else "has"
+        raise UserError(
+            f"trainer.strategy {name!r} {needs} checkpoints that this package does not read; give --trainer.strategy "
+            "fsdp2, which divides a model over processes on any device"
+        )
+
+
+def _name(strategy: Any) -> str:
+    return str(strategy.get("class_path") if isinstance(strategy, Mapping) else strategy or "auto")
+
+
+def _check_precision(trainer: Mapping[str, Any], is_cpu: bool) -> None:
+    """Refuses a precision that the device lacks."""
+    precision = trainer.get("precision")
+    if precision in _SCALED and is_cpu:
+        raise UserError(
+            f"trainer.precision {precision!r} needs a GPU, and this is a run on the CPU; give bf16-mixed, or 32-true"
+        )
+    if precision in _SCALED and _name(trainer.get("strategy")).endswith(("fsdp2", "FullySharded")):
+        raise UserError(f"trainer.precision {precision!r} is not to be had with fsdp2; give bf16-mixed, or 32-true")
+    is_cuda = not is_cpu and torch.cuda.is_available()
+    if str(precision).startswith("bf16") and is_cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(
+            f"trainer.precision {precision!r}, but {torch.cuda.get_device_name()} does not compute it; give 16-mixed, "
+            "or 32-true"
+        )
