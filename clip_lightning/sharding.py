@@ -181,7 +181,7 @@ def _replicated(parameter: nn.Parameter, mesh: DeviceMesh) -> nn.Parameter:
         spread = DTensor.from_local(gradient, mesh, [Replicate()], run_check=False)
         shared.grad = spread if shared.grad is None else shared.grad + spread
 
-    parameter.register_post_accumulate_grad_hook(hand_over)
+    parameter.register_post_accumulate_grad_hook(hand_over)  # type: ignore[no-untyped-call]
     return shared
 
 
@@ -227,15 +227,15 @@ def _joined_values(values: Sequence[Any]) -> Any:
     return joined(values)
 
 
-def _gather(part: FSDPModule) -> None:
+def _gather(part: Any) -> None:
     """Has a part stay whole from now on: no forward pass takes it apart, and so none needs the other processes."""
     part.set_reshard_after_forward(False, recurse=False)
     part.unshard()
     part._is_whole = True
 
 
-def _divide(part: FSDPModule) -> None:
+def _divide(part: Any) -> None:
     """Gives a part's memory back."""
-    part.reshard()
     part.set_reshard_after_forward(True, recurse=False)
+    part.reshard()
     part._is_whole = False

@@ -12,6 +12,9 @@ from torch.optim import Optimizer
 from clip_lightning.files import part_of, remove, replace
 from clip_lightning.sharding import full, load_full, load_full_state, own, part_name, replicate, state_of
 
+_DIVIDED = ("state_dict", "optimizer_states")
+"""Of a checkpoint, what processes have parts of."""
+
 
 class FullySharded(ModelParallelStrategy):
     """Weights, gradients and optimiser states divided over all processes: ``--trainer.strategy fsdp2``.
@@ -32,7 +35,7 @@ class FullySharded(ModelParallelStrategy):
         """Has every process work on its own part of the batch."""
         self._data_parallel_size, self._tensor_parallel_size = self.num_nodes * self.num_processes, 1
         super().setup_environment()
-        if self._layer_sync is not None:
+        if self._layer_sync is not None and self.lightning_module is not None:
             # Before the model is divided, since layers are exchanged.
             self._layer_sync.apply(self.lightning_module)
 
@@ -85,8 +88,8 @@ class FullySharded(ModelParallelStrategy):
         if self.is_global_zero:
             remove(folder)
         self.barrier()
-        content = {key: checkpoint[key] for key in ("state_dict", "optimizer_states") if key in checkpoint}
-        content = checkpoint if self.is_global_zero else content
+        # Beside its tensors a part needs nothing: the rest is the same in all processes.
+        content = {key: value for key, value in checkpoint.items() if self.is_global_zero or key in _DIVIDED}
         self.checkpoint_io.save_checkpoint(content, folder / part_name(self.global_rank, self.world_size))
         self.barrier()
         if self.is_global_zero:

@@ -39,7 +39,8 @@ class BatchStatistics(Callback):
             flat = torch.cat([value.flatten() for value in self._own])
             dist.all_reduce(flat)
             flat /= trainer.world_size
-            for value, mean in zip(self._own, flat.split([value.numel() for value in self._own]), strict=True):
+            means = torch.split(flat, [value.numel() for value in self._own])
+            for value, mean in zip(self._own, means, strict=True):
                 value.copy_(mean.view_as(value))
 
 
