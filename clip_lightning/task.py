@@ -22,9 +22,16 @@ from clip_lightning.models.lora import without_adapters
 from clip_lightning.models.tuning import learning_rate_factors, prepare
 from clip_lightning.objectives import Contrastive, Objective, Scorer, encode_in_micro_batches
 from clip_lightning.objectives.embedding_statistics import embedding_statistics
-from clip_lightning.optim import PAPER_ADAMW, OptimizerCallable, Schedule, WarmupCosine, build_optimizer
+from clip_lightning.optim import (
+    PAPER_ADAMW,
+    HalfPrecisionAdamW,
+    OptimizerCallable,
+    Schedule,
+    WarmupCosine,
+    build_optimizer,
+)
 from clip_lightning.sharding import shard, whole
-from clip_lightning.spec import HasSpec, build
+from clip_lightning.spec import HasSpec, build, partial_class
 from clip_lightning.text import Tokenizer
 
 _WHOLE = TowerTuning()
@@ -88,6 +95,7 @@ class CLIPTask(LightningModule, HasSpec):
         _freeze_what_is_not_trained(self.model, self.objective)
         self.train()
         self.optimizer = optimizer or PAPER_ADAMW
+        _check_rounding(text_encoder, text_tuning, self.optimizer)
         self.schedule = schedule or WarmupCosine()
         self.weights = weights
         self.micro_batch_size = micro_batch_size
@@ -181,6 +189,8 @@ class CLIPTask(LightningModule, HasSpec):
         lr_factors = {key: value for tuned in self._tuned for key, value in learning_rate_factors(*tuned).items()}
         optimizer = build_optimizer(self.optimizer, self, fused=fused, lr_factors=lr_factors)
         total_steps = int(self.trainer.estimated_stepping_batches)
+        if doubt := self.schedule.doubt(total_steps):
+            _say(f"schedule    {doubt}")
         scheduler = LambdaLR(optimizer, functools.partial(self.schedule, total_steps=total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -252,6 +262,16 @@ def _freeze_what_is_not_trained(model: CLIP, objective: Objective) -> None:
             if module is not None and name not in objective.needs:
                 module.requires_grad_(False)
     model.logit_scale.requires_grad_("logit_scale" in objective.needs)
+
+
+def _check_rounding(tower: TextEncoder, tuning: TowerTuning, optimizer: OptimizerCallable) -> None:
+    """Refuses an optimiser that would round weights in half precision to nearest: most updates would be lost."""
+    is_trained = any(parameter.requires_grad for parameter in tower.parameters())
+    if tuning.half_precision and is_trained and not issubclass(partial_class(optimizer), HalfPrecisionAdamW):
+        raise ValueError(
+            f"text_tuning.half_precision is true, but {partial_class(optimizer).__name__} would lose updates that are "
+            "smaller than its last place; use the optimizer clip_lightning.optim.HalfPrecisionAdamW"
+        )
 
 
 def _check_vocabulary(tokenizer: Tokenizer, text_encoder: TextEncoder) -> None:

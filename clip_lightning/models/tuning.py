@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from clip_lightning.models.base import ImageEncoder, TextEncoder
@@ -24,12 +25,14 @@ class TowerTuning:
             behind the last layer has the tower's own rate, and the embedding the lowest.
         gradient_checkpointing: Whether activations inside of a layer are computed again in the backward pass instead of
             being kept: the same gradients, a third more computation, a fraction of the memory.
+        half_precision: Whether the weights are kept in bfloat16, and with them the gradients; the text tower's alone.
+            They are trained by ``HalfPrecisionAdamW``, which rounds them stochastically.
 
     Raises:
         ValueError: If a value is out of its range, or layers are unlocked of a tower that is not locked.
 
     Source: locking: Zhai et al. 2021 (arXiv 2111.07991), section 4; layer-wise decay: Clark et al. 2020 (arXiv
-        2003.10555), section 3.1.
+        2003.10555), section 3.1; half precision: Radford et al. 2021, section 2.5.
     """
 
     locked: bool = False
@@ -37,6 +40,7 @@ class TowerTuning:
     lr_factor: float = 1.0
     layer_decay: float = 1.0
     gradient_checkpointing: bool = False
+    half_precision: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""
@@ -59,8 +63,11 @@ def prepare(tower: Tower, tuning: TowerTuning) -> None:
         tuning: What to do.
 
     Raises:
-        ValueError: If the tower has fewer layers than are to be unlocked, or says nothing of its layers.
+        ValueError: If the tower has fewer layers than are to be unlocked, or says nothing of its layers; or an image
+            tower is to have half precision.
     """
+    if tuning.half_precision:
+        _keep_in_half_precision(tower)
     if tuning.locked and not tuning.unlocked_blocks:
         tower.requires_grad_(False)
     elif tuning.locked:
@@ -77,6 +84,17 @@ def prepare(tower: Tower, tuning: TowerTuning) -> None:
     if tuning.gradient_checkpointing:
         parameters_by_depth(tower)
         recompute(tower.blocks())
+
+
+def _keep_in_half_precision(tower: Tower) -> None:
+    """Converts a text tower's weights; what it returns is in single precision, as from other towers."""
+    if isinstance(tower, ImageEncoder):
+        raise ValueError(
+            "half_precision is for the text tower alone; set text_tuning.half_precision, not image_tuning's"
+        )
+    for parameter in tower.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
+    tower.register_forward_hook(lambda module, arguments, pooled: pooled.float())
 
 
 def learning_rate_factors(tower: Tower, tuning: TowerTuning) -> dict[nn.Parameter, float]:

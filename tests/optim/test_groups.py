@@ -1,13 +1,12 @@
-"""Decay groups, the fused optimiser, and the schedule against its formula."""
+"""Decay groups, and the optimiser over them."""
 
 import functools
-import math
 
 import pytest
 import torch
 from torch import nn
 
-from clip_lightning.optim import PAPER_ADAMW, WarmupCosine, build_optimizer, decay_groups
+from clip_lightning.optim import PAPER_ADAMW, build_optimizer, decay_groups
 
 
 class Model(nn.Module):
@@ -65,18 +64,3 @@ def test_the_optimiser_is_fused_where_it_can_be():
     explicit = functools.partial(torch.optim.AdamW, fused=False)
     assert build_optimizer(explicit, Model(), fused=True).defaults["fused"] is False
     assert isinstance(build_optimizer(functools.partial(torch.optim.Rprop), Model(), fused=True), torch.optim.Rprop)
-
-
-def test_the_schedule_warms_up_linearly_and_falls_like_a_cosine():
-    schedule = WarmupCosine(warmup_steps=4, final_factor=0.1)
-    assert [schedule(step, 20) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert schedule(4, 20) == 1.0
-    assert schedule(12, 20) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 8 / 16)) / 2)
-    assert schedule(20, 20) == pytest.approx(0.1)
-    assert schedule(500, 20) == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("arguments", [{"warmup_steps": -1}, {"final_factor": 1.5}])
-def test_a_schedule_out_of_range_is_refused(arguments):
-    with pytest.raises(ValueError, match=str(next(iter(arguments.values())))):
-        WarmupCosine(**arguments)
