@@ -267,11 +267,13 @@ def _freeze_what_is_not_trained(model: CLIP, objective: Objective) -> None:
 def _check_rounding(tower: TextEncoder, tuning: TowerTuning, optimizer: OptimizerCallable) -> None:
     """Refuses an optimiser that would round weights in half precision to nearest: most updates would be lost."""
     is_trained = any(parameter.requires_grad for parameter in tower.parameters())
-    if tuning.half_precision and is_trained and not issubclass(partial_class(optimizer), HalfPrecisionAdamW):
-        raise ValueError(
-            f"text_tuning.half_precision is true, but {partial_class(optimizer).__name__} would lose updates that are "
-            "smaller than its last place; use the optimizer clip_lightning.optim.HalfPrecisionAdamW"
-        )
+    if tuning.half_precision and is_trained and isinstance(optimizer, functools.partial):
+        cls = partial_class(optimizer)
+        if not issubclass(cls, HalfPrecisionAdamW):
+            raise ValueError(
+                f"text_tuning.half_precision is true, but {cls.__name__} would lose updates that are smaller than its "
+                "last place; use the optimizer clip_lightning.optim.HalfPrecisionAdamW"
+            )
 
 
 def _check_vocabulary(tokenizer: Tokenizer, text_encoder: TextEncoder) -> None:

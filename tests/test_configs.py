@@ -15,6 +15,7 @@ from clip_lightning.results import read_results
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
 EMBEDDED = [path for path in CONFIGS if path.stem == "quickstart" or path.parent.name == "image_encoder"]
+OPTIMIZERS = [path for path in CONFIGS if path.parent.name == "optimizer"]
 SMALL = [
     "--trainer.logger", "false", "--trainer.max_epochs", "1", "--data.samples_per_epoch", "256",
     "--model.tokenizer.corpus.size", "64", "--data.train.size", "256", "--data.batch_size", "64",
@@ -44,6 +45,13 @@ def test_a_configuration_begins_with_its_command(path):
 
 @pytest.mark.parametrize("path", EMBEDDED, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_its_command_trains(path, tmp_path, in_repository):
+    assert main([*commands_of(path)[0][3:], *SMALL, "--run_dir", str(tmp_path / "x")]) == 0
+    assert len(read_results(tmp_path / "x" / "results.json")) >= 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", OPTIMIZERS, ids=lambda path: path.stem)
+def test_each_optimizer_trains(path, tmp_path, in_repository):
     assert main([*commands_of(path)[0][3:], *SMALL, "--run_dir", str(tmp_path / "x")]) == 0
     assert len(read_results(tmp_path / "x" / "results.json")) >= 12
 

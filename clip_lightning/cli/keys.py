@@ -104,7 +104,10 @@ def with_suggestion(message: str) -> str:
     missing = re.search(r"Parser key \"([\w.]+)\".*No module named '([\w.]+)'", message)
     if missing:
         package = missing[2].partition(".")[0]
-        return f"{missing[1]}: package {package!r} is not installed; pip install {package}, or name a file of your own"
+        return (
+            f"{missing[1]}: package {package!r} is not installed; pip install {package}, or if it is a file of your "
+            "own, run where it lies"
+        )
     denied = re.search(r"Parser key \"([\w.]+)\".*Importing '([\w.]+)' is not allowed", message)
     if denied:
         return f"{denied[1]}: {why_refused(denied[2])}"
