@@ -6,6 +6,7 @@ from clip_lightning.callbacks.checkpoints import Checkpoints
 from clip_lightning.callbacks.damage import Damage
 from clip_lightning.callbacks.epoch_averages import EpochAverages
 from clip_lightning.callbacks.evaluation import RunEvaluators
+from clip_lightning.callbacks.gradient_noise import GradientNoise
 from clip_lightning.callbacks.guards import Guards, TrainingFailed
 from clip_lightning.callbacks.health import Health
 from clip_lightning.callbacks.pictures import Pictures
@@ -18,6 +19,7 @@ __all__ = [
     "Checkpoints",
     "Damage",
     "EpochAverages",
+    "GradientNoise",
     "Guards",
     "Health",
     "Pictures",

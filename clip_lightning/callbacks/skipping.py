@@ -19,13 +19,21 @@ def norm_of(gradients: Sequence[Tensor]) -> Tensor:
     Args:
         gradients: Of any shapes and precisions.
     """
-    if not gradients:
-        return torch.zeros(())
-    # Lists of one kind each: parts of a sharded model cannot be stacked with whole tensors.
-    kinds = [[one for one in gradients if isinstance(one, DTensor) is is_part] for is_part in (False, True)]
     # In float32, since squares of half-precision numbers overflow long before the numbers do.
-    sums = [_whole(torch.stack(torch._foreach_norm(kind, 2, torch.float32)).square().sum()) for kind in kinds if kind]
-    return torch.stack(sums).sum().sqrt()
+    sums = [torch.stack(torch._foreach_norm(kind, 2, torch.float32)).square().sum() for kind in _kinds(gradients)]
+    return torch.stack([*map(_whole, sums)]).sum().sqrt() if sums else torch.zeros(())
+
+
+def sum_of(values: Sequence[Tensor]) -> Tensor:
+    """Sum of all entries of tensors that have no negative ones, as ``norm_of`` has their norm."""
+    sums = [torch.stack(torch._foreach_norm(kind, 1, torch.float32)).sum() for kind in _kinds(values)]
+    return torch.stack([*map(_whole, sums)]).sum() if sums else torch.zeros(())
+
+
+def _kinds(values: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Lists of one kind each: parts of a sharded model cannot be stacked with whole tensors."""
+    kinds = [[one for one in values if isinstance(one, DTensor) is is_part] for is_part in (False, True)]
+    return [kind for kind in kinds if kind]
 
 
 def _whole(value: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from clip_lightning.callbacks import (
     BatchStatistics,
     Damage,
     EpochAverages,
+    GradientNoise,
     Health,
     Pictures,
     Progress,
@@ -195,8 +196,8 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     task.config = cli.resolved
     evaluation.results_path = folder.results
     cli.attach_loggers(folder.path)
-    every_run = (BatchStatistics(), RandomStates(), EpochAverages(), Damage(), Health(), Progress(monitor))
-    for callback in every_run:
+    noise = GradientNoise(data.batch_size * trainer.accumulate_grad_batches)
+    for callback in (BatchStatistics(), RandomStates(), EpochAverages(), Damage(), noise, Health(), Progress(monitor)):
         cli.add_callback(callback)
     record(cli, folder, arguments)
     announce(cli, folder, checkpoint)
