@@ -146,11 +146,9 @@ def workers(given: int | None, num_processes: int = 1) -> int:
         UserError: If the number is negative.
     """
     if given is None:
-        return (
-            min(len(os.sched_getaffinity(0)) // num_processes - 1, _MOST_WORKERS)
-            if hasattr(os, "sched_getaffinity")
-            else 0
-        )
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        # None are left over where there are as many processes as CPUs, or more.
+        return max(min(cpus // num_processes - 1, _MOST_WORKERS), 0)
     if given < 0:
         raise UserError(f"--num_workers {given} must be 0 at least")
     return given

@@ -13,6 +13,7 @@ from trained_model import draw, write_images, write_model, write_weights_alone
 
 from clip_lightning.__main__ import main
 from clip_lightning.cli import embed
+from clip_lightning.cli.trained import workers
 from clip_lightning.inference.feature_folder import FeatureFolder
 
 
@@ -138,6 +139,12 @@ def test_several_processes_are_told_the_activation(folder, capsys):
         assert main(arguments(folder, *more, output=number)) == 0
     features = [FeatureFolder.open(folder / number).features(0) for number in ("1", "2")]
     np.testing.assert_allclose(*features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("processes", "left"), [(1, 1), (2, 0), (3, 0), (8, 0)])
+def test_more_processes_than_cpus_decode_by_themselves(processes, left, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    assert workers(None, processes) == left
 
 
 @pytest.mark.parametrize(
