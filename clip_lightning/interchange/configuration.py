@@ -92,7 +92,7 @@ class Section:
         return value
 
     def channels(self, keys: Iterable[str]) -> dict[str, tuple[float, ...]]:
-        """Three numbers each, of the keys that there are.
+        """Three numbers each, of the keys that there are; a standard deviation's are above 0.
 
         Raises:
             ValueError: If there are others.
@@ -102,6 +102,8 @@ class Section:
             is_three = isinstance(value, list) and len(value) == 3
             if not is_three or not all(type(number) in (int, float) and isfinite(number) for number in value):
                 raise self._refusal(key, value, "three numbers, for red, green and blue")
+            if key.endswith("std") and min(value) <= 0:
+                raise self._refusal(key, value, "three numbers above 0: pixels are divided by them")
         return {key: tuple(value) for key, value in found.items()}
 
     def choice(self, key: str, default: Any, known: Collection[Any]) -> Any:

@@ -28,6 +28,7 @@ def edited(folder, tmp_path, file, change):
         ("model_cfg.text_cfg", "heads", True, "a whole number above 0"),
         ("preprocess_cfg", "mean", [0.5], "three numbers"),
         ("preprocess_cfg", "std", ["a", 1, 1], "three numbers"),
+        ("preprocess_cfg", "std", [0.2, 0, 0.2], "three numbers above 0"),
         ("preprocess_cfg", "resize_mode", ["shortest"], "one of 'shortest', 'squash'"),
         ("preprocess_cfg", "interpolation", "nearest", "one of 'bicubic', 'bilinear'"),
     ],
@@ -143,6 +144,7 @@ def test_the_processor_of_version_5_is_read(processed):
         ({"rescale_factor": 1}, "has rescale_factor 1; pixels are divided by 255 here"),
         ({"do_center_crop": False}, "has do_center_crop false, and no height and width as size"),
         ({"image_mean": [0.5]}, "has image_mean [0.5], which is not three numbers"),
+        ({"image_std": [0, 1, 1]}, "has image_std [0, 1, 1], which is not three numbers above 0"),
         ({"resample": 0}, "has resample 0, which is not one of 2, 3"),
     ],
 )  # fmt: skip
