@@ -77,7 +77,9 @@ def test_a_checkpoint_is_loaded_and_exported_as_it_was_chosen_or_as_asked(run, t
         folder = tmp_path / kind
         export = ["export", "--checkpoint", str(best_of(run)), "--to", "safetensors", "--output", str(folder), *asked]
         assert main(export) == 0
-        assert torch.equal(clip_lightning.load(folder).model.text_projection.weight, wanted[name])
+        exported = clip_lightning.load(folder)
+        assert torch.equal(exported.model.text_projection.weight, wanted[name])
+        assert exported.card["weights"] == kind
         note = "The figures are of the run's averaged weights, and these are its raw ones."
         assert (note in (folder / "README.md").read_text()) is (kind == "raw")
     assert main([*export[:-2], "--weights", "ema"]) == 2

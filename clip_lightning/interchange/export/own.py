@@ -31,6 +31,7 @@ def write_safetensors(parts: Parts, folder: Path) -> None:
         "task": {"class_path": TASK, "init_args": arguments},
         "config": spec_of(parts.card.get("config")),
         "samples_seen": parts.card.get("samples_seen"),
+        "weights": parts.card.get("weights", "raw"),
     }
     # Tensors that share memory would be written once, and be missed when they are read.
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in trained.state_dict().items()}
