@@ -241,6 +241,8 @@ def _resized(arguments: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str
     places = {"image_size": ("image_encoder",), "context_length": ("text_encoder", "tokenizer")}
     for name, size in sizes.items():
         for part in places[name]:
+            if resized[part] is None:
+                raise ValueError(f"{name} {size} cannot be had of an image tower alone; leave it out")
             given = dict(resized[part]["init_args"])
             if name not in given:
                 raise ValueError(f"{resized[part]['class_path']} has no argument {name}, so it has one size alone")

@@ -217,6 +217,8 @@ def test_an_image_tower_alone(images_only, tmp_path):
     for use in (loaded.tokenizer, lambda texts: loaded.scorer.classes([texts])):
         with pytest.raises(ValueError, match="'timm:x' has an image tower alone and takes no texts"):
             use(["a cat"])
+    with pytest.raises(ValueError, match="context_length 16 cannot be had of an image tower alone; leave it out"):
+        clip_lightning.load(tmp_path / "model", context_length=16)
 
 
 @pytest.mark.slow
