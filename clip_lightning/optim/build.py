@@ -61,6 +61,8 @@ def build_optimizer(
     except ValueError as error:
         raise ValueError(f"optimizer {cls.__name__}: {error}") from None
     for group in built.param_groups:
+        if group["lr"] is None:
+            raise ValueError(f"optimizer {cls.__name__} has no lr of its own, which schedules scale; give it one")
         group["lr"] *= group.pop("lr_factor", 1.0)
     return built
 

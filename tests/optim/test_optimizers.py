@@ -133,6 +133,7 @@ class Flat(TextEncoder):
         (functools.partial(torch.optim.Muon), model(), r"timm\.optim\.Muon"),
         (MUON, Flat(), r"Flat says nothing of its layers.*blocks\(\)"),
         (functools.partial(timm.optim.Lion, betas=(0.9, 2.0)), model(), r"Lion: .*2\.0"),
+        (functools.partial(timm.optim.Adafactor), model(), "Adafactor has no lr of its own"),
     ],
 )
 def test_what_cannot_be_is_refused(optimizer, module, message):
