@@ -174,8 +174,10 @@ def test_any_model_goes_where_any_model_can(tmp_path):
     loaded = clip_lightning.load(tmp_path / "safetensors")
     assert torch.equal(loaded.model.encode_image(image), reference[0])
     assert torch.equal(loaded.model.encode_text(loaded.tokenizer(texts)), reference[1])
-    program = torch.export.load(tmp_path / "torch_export" / "image_encoder.pt2").module()
-    torch.testing.assert_close(program(image), reference[0])
+    programs = [torch.export.load(tmp_path / "torch_export" / f"{name}_encoder.pt2") for name in ("image", "text")]
+    torch.testing.assert_close(programs[0].module()(image), reference[0])
+    for program, other in zip(programs, ("text", "image"), strict=True):
+        assert not [name for name in program.state_dict if f"{other}_" in name], "a file has the weights of its tower"
     session = onnxruntime.InferenceSession(tmp_path / "onnx" / "image_encoder.onnx")
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"image": image.numpy()})[0]), reference[0])
     tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "onnx" / "tokenizer.json"))

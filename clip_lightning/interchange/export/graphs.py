@@ -1,5 +1,6 @@
 """Each tower as a graph that runs without this package: ONNX, and PyTorch's exported programs."""
 
+import copy
 import warnings
 from pathlib import Path
 
@@ -107,10 +108,24 @@ def _programs(parts: Parts) -> dict[str, torch.export.ExportedProgram]:
     """
     model, size = parts.model, parts.model.pixels.size
     # Examples are of two, since a batch of one would be taken for a special case.
-    towers: dict[str, tuple[nn.Module, Tensor]] = {"image_encoder": (ImageTower(model), torch.zeros(2, 3, size, size))}
+    image = ImageTower(_without(model, "text"))
+    towers: dict[str, tuple[nn.Module, Tensor]] = {"image_encoder": (image, torch.zeros(2, 3, size, size))}
     if not isinstance(parts.tokenizer, NoTokenizer):
-        towers["text_encoder"] = (TextTower(model, parts.tokenizer.eos_id), parts.tokenizer(["a", "b c"]))
+        text = TextTower(_without(model, "image"), parts.tokenizer.eos_id)
+        towers["text_encoder"] = (text, parts.tokenizer(["a", "b c"]))
     return {name: _program(name, tower.eval(), example) for name, (tower, example) in towers.items()}
+
+
+def _without(model: CLIP, tower: str) -> CLIP:
+    """The model without one tower: a graph is stored with all weights of what it was made of, used or not.
+
+    Args:
+        model: Left as it is.
+        tower: "image" or "text".
+    """
+    rest = copy.copy(model)
+    rest._modules = {name: part for name, part in model._modules.items() if not name.startswith(f"{tower}_")}
+    return rest
 
 
 def _program(name: str, tower: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
