@@ -1,78 +1,110 @@
 """The gradient noise scale: the batch from which on a larger one would change the direction of a step but little."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from clip_lightning.callbacks.guards import is_logged
-from clip_lightning.callbacks.skipping import norm_of, sum_of
+from clip_lightning.callbacks.skipping import in_all_processes, norm_of
+
+_MEMORY = 0.9
+"""Share of an average that is left after the next step that is logged."""
 
 
 class GradientNoise(Callback):
-    """Logs ``train/gradient_noise_scale`` for optimisers that keep Adam's moments; for others there is none.
+    """Logs ``train/gradient_noise_scale``, in pairs, as the projections into the shared space see it.
 
-    It costs two norms over the moments at the steps that are logged, and no further gradient.
+    Of a linear layer, a sample's own gradient is the product of what came in and of the gradient of what went out, and
+    its norm the product of their norms. So one backward pass tells how much the samples' gradients differ, without any
+    of them. Let S be their variance, summed over parameters, and G what all data would give. The mean of the samples'
+    squared norms is |G|^2 + S, the squared norm of the gradient of a batch of B is |G|^2 + S / B, and the scale is
+    S / |G|^2. Both are averaged over the latest steps that were logged.
+
+    In a contrastive loss a sample's gradient is what the loss's derivative by its features, given the others of the
+    batch, makes of it: a scale is one at this batch size. It is NaN as long as nothing but noise is seen, and nothing
+    is logged where no projection is trained as one linear layer, or gradients are scaled (16-mixed).
 
     Args:
         pairs: Pairs of a step, of all processes and of all batches whose gradients are averaged.
+
+    Source: McCandlish et al. 2018 (arXiv 1812.06162), section 2.2 and appendix A.1; that few layers tell it of all:
+        Gray et al. 2024 (arXiv 2411.00999).
     """
 
     def __init__(self, pairs: int) -> None:
         self.pairs = pairs
+        self._averages = torch.zeros(2)  # S and |G|^2; nothing yet
+        self._hooks: list[RemovableHandle] = []
+        self._squares: list[Tensor] = []
+        self._layers: list[nn.Linear] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Finds the projections, and has the averages where the training is."""
+        self._averages = self._averages.to(pl_module.device)
+        self._forget()
+        is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        projections = (pl_module.model.image_projection, pl_module.model.text_projection)
+        self._layers = [
+            layer
+            for layer in (() if is_scaled else projections)
+            if isinstance(layer, nn.Linear) and layer.bias is None and layer.weight.requires_grad
+        ]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Watches the projections where the step is logged."""
+        if not self._hooks and is_logged(trainer):
+            self._hooks = [layer.register_forward_hook(self._watch) for layer in self._layers]
+
+    def _watch(self, layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Notes what comes in, until the gradient of what goes out is there."""
+        if output.requires_grad:
+            square = inputs[0].detach().float().square().sum(dim=1)
+            output.register_hook(
+                lambda gradient: self._squares.append(gradient.float().square().sum(dim=1).dot(square))
+            )
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Logs what the moments tell, which are those of the step before."""
-        if is_logged(trainer) and (found := noise_scale(optimizer, self.pairs)) is not None:
-            pl_module.log("train/gradient_noise_scale", found)
+        """Logs the scale."""
+        gradients = [layer.weight.grad for layer in self._layers if layer.weight.grad is not None]
+        if self._squares and gradients:
+            processes = trainer.world_size
+            # Each process has its own samples' gradients, times the number of processes: their mean is the whole.
+            of_samples = in_all_processes(torch.stack(self._squares).sum()) / processes**2 * self.pairs
+            variance, square = noise_of(of_samples, norm_of(gradients).square().float(), self.pairs)
+            seen = torch.stack([variance, square])
+            before = torch.where(self._averages == 0, seen, self._averages)
+            self._averages = torch.where(seen.isfinite().all(), torch.lerp(seen, before, _MEMORY), self._averages)
+            variance, square = self._averages.unbind()
+            scale = torch.where(square > 0, variance / square, torch.nan)
+            pl_module.log("train/gradient_noise_scale", scale)
+        self._forget()
+
+    def _forget(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks, self._squares = [], []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages."""
+        return {"averages": self._averages.tolist()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with the averages of the checkpoint."""
+        self._averages = torch.tensor(state_dict["averages"])
 
 
-def noise_scale(optimizer: Optimizer, pairs: int) -> Float[Tensor, ""] | None:
-    """Estimates the gradient noise scale from Adam's moments.
-
-    Let G be the gradient that all data would give, and S the sum over parameters of a batch's variance about it. Then
-    the second moments, averages of squares, sum up to |G|^2 + S. The square of the first moment, an average over
-    fewer steps, has of S only the part r that its weights leave, the sum of their squares: |G|^2 + r S. Both equations
-    together give |G|^2 and S, and the scale is B S / |G|^2 for a batch of B.
-
-    It is a mean over the steps that the moments remember, some tens, and as good as the gradient is the same over
-    these. Clipped gradients make it smaller than it is. A contrastive loss has no gradient of a single pair; what is
-    told is how the noise of batches of this size compares with what they agree on.
+def noise_of(mean_square: Tensor, square: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
+    """Variance of the samples' gradients, and the squared norm of their expectation, both without bias.
 
     Args:
-        optimizer: Adam, AdamW, or another one with ``exp_avg`` and ``exp_avg_sq``.
-        pairs: Size of the batch.
-
-    Returns:
-        Pairs, on the device; NaN where nothing but noise is seen. None before the second step, and for optimisers
-        without these moments.
-
-    Source: McCandlish et al. 2018 (arXiv 1812.06162), section 2.2; their appendix A.1 has other estimators.
+        mean_square: Mean over the batch of the squared norm of a sample's gradient.
+        square: Squared norm of the batch's gradient, the mean of its samples'.
+        pairs: Samples in the batch, 2 at least.
     """
-    agreed, noise = [], []
-    for group in optimizer.param_groups:
-        states = [state for one in group["params"] if "exp_avg_sq" in (state := optimizer.state.get(one, {}))]
-        if not states or "betas" not in group:
-            continue
-        steps = torch.as_tensor(states[0].get("step", group.get("steps", 0)), dtype=torch.float32)
-        first, second = _moments(states, group["betas"], steps)
-        beta = group["betas"][0]
-        kept = (1 - beta) / (1 + beta) * (1 + beta**steps) / (1 - beta**steps)
-        noise.append((second - first) / (1 - kept))
-        agreed.append(second - noise[-1])
-    if not noise:
-        return None
-    variance, square = torch.stack(noise).sum(), torch.stack(agreed).sum()
-    return torch.where((square > 0) & (variance > 0), pairs * variance / square, torch.nan)
-
-
-def _moments(states: Sequence[dict[str, Any]], betas: tuple[float, float], steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Square of the first moment's norm, and sum of the second moments, both as if nothing before the first step."""
-    first = norm_of([state["exp_avg"] for state in states]).square()
-    second = sum_of([state["exp_avg_sq"] for state in states])
-    return first / (1 - betas[0] ** steps) ** 2, second / (1 - betas[1] ** steps)
+    variance = (mean_square - square) * pairs / max(1, pairs - 1)
+    return variance, square - variance / pairs

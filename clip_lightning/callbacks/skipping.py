@@ -1,5 +1,6 @@
 """How an optimiser step is left out: everything that it would have changed stays as it was, bit by bit."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,28 +13,28 @@ from torch.optim import SGD, Optimizer
 
 
 def norm_of(gradients: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm of gradients together, a float32 scalar on their device; 0 where there are none.
+    """Euclidean norm of gradients together, a scalar of at least float32 on their device; 0 where there are none.
 
     Where gradients lie in parts on several processes, it is that of the whole ones, and all processes call this.
 
     Args:
         gradients: Of any shapes and precisions.
     """
-    # In float32, since squares of half-precision numbers overflow long before the numbers do.
-    sums = [torch.stack(torch._foreach_norm(kind, 2, torch.float32)).square().sum() for kind in _kinds(gradients)]
-    return torch.stack([*map(_whole, sums)]).sum().sqrt() if sums else torch.zeros(())
+    if not gradients:
+        return torch.zeros(())
+    # Lists of one kind each: parts of a sharded model cannot be stacked with whole tensors, nor float64 with others.
+    kinds: dict[tuple[bool, bool], list[Tensor]] = {}
+    for one in gradients:
+        kinds.setdefault((isinstance(one, DTensor), one.dtype == torch.float64), []).append(one)
+    squares = [_whole(torch.stack(_norms(*kind, some)).square().sum()) for kind, some in kinds.items()]
+    return functools.reduce(torch.add, squares).sqrt()
 
 
-def sum_of(values: Sequence[Tensor]) -> Tensor:
-    """Sum of all entries of tensors that have no negative ones, as ``norm_of`` has their norm."""
-    sums = [torch.stack(torch._foreach_norm(kind, 1, torch.float32)).sum() for kind in _kinds(values)]
-    return torch.stack([*map(_whole, sums)]).sum() if sums else torch.zeros(())
-
-
-def _kinds(values: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Lists of one kind each: parts of a sharded model cannot be stacked with whole tensors."""
-    kinds = [[one for one in values if isinstance(one, DTensor) is is_part] for is_part in (False, True)]
-    return [kind for kind in kinds if kind]
+def _norms(is_divided: bool, is_double: bool, tensors: list[Tensor]) -> Sequence[Tensor]:
+    """The norm of each; in float32 at least, since squares of half precision overflow long before the numbers do."""
+    if is_divided:  # for which PyTorch has no such norm
+        return torch._foreach_norm([one if is_double else one.float() for one in tensors])
+    return torch._foreach_norm(tensors, 2, torch.float64 if is_double else torch.float32)
 
 
 def _whole(value: Tensor) -> Tensor:
@@ -50,6 +51,13 @@ def in_any_process(found: Tensor) -> Tensor:
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(found, op=dist.ReduceOp.MAX)
     return found
+
+
+def in_all_processes(value: Tensor) -> Tensor:
+    """The sum of a scalar over all processes, on the device."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(value)
+    return value
 
 
 def skip_where(found: Tensor, optimizer: Optimizer, scaler: Any = None) -> None:

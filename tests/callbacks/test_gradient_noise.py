@@ -1,53 +1,106 @@
-"""The gradient noise scale, from Adam's moments, against the noise that was put in."""
+"""The gradient noise scale of the projections against gradients that are taken sample by sample."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from clip_lightning.callbacks.gradient_noise import noise_scale
-from clip_lightning.optim import HalfPrecisionAdamW
+from clip_lightning.batch import Batch
+from clip_lightning.callbacks.gradient_noise import GradientNoise, noise_of
+from clip_lightning.models import CLIP, TextTransformer, VisionTransformer
+from clip_lightning.objectives import Contrastive, encode_in_micro_batches
+
+PAIRS = 12
 
 
-def after_steps(optimizer, parameters, signal, deviation, steps):
-    """Steps with gradients of a known mean and noise, at a rate that moves nothing; the mean of the late estimates."""
+@pytest.fixture
+def model():
+    torch.manual_seed(3)
+    image = VisionTransformer(image_size=16, patch_size=8, width=16, depth=1, num_heads=2)
+    text = TextTransformer(context_length=8, vocab_size=20, width=16, depth=1, num_heads=2)
+    return CLIP(image, text, embed_dim=8).double()
+
+
+@pytest.fixture
+def batch():
     generator = torch.Generator().manual_seed(0)
-    estimates = []
-    for step in range(steps):
-        for parameter, mean in zip(parameters, signal, strict=True):
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.grad = (mean + deviation * noise).to(parameter.dtype)
-        optimizer.step()
-        if step >= steps // 2:
-            estimates.append(noise_scale(optimizer, pairs=64))
-    return torch.stack(estimates).median().item()
+    rows = torch.arange(PAIRS)
+    return Batch(
+        image=torch.randint(0, 256, (PAIRS, 3, 16, 16), dtype=torch.uint8, generator=generator),
+        text=torch.randint(1, 19, (PAIRS, 8), generator=generator),
+        length=torch.full((PAIRS,), 8),
+        key=torch.stack([rows] * 3, dim=1),
+        image_id=rows,
+        text_id=rows,
+    )
 
 
-@pytest.mark.parametrize("deviation", [0.3, 3.0])
-@pytest.mark.parametrize("kind", [torch.optim.AdamW, HalfPrecisionAdamW])
-def test_the_estimate_is_the_noise_that_was_put_in(kind, deviation):
-    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((40, 50), (300,))]
-    signal = [torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) for p in parameters]
-    optimizer = kind([{"params": parameters[:1]}, {"params": parameters[1:], "weight_decay": 0.0}], lr=0.0)
-    true = 64 * deviation**2 * 2300 / sum(part.square().sum() for part in signal).item()
-    assert after_steps(optimizer, parameters, signal, deviation, 300) == pytest.approx(true, rel=0.15)
+def samples_gradients(model, batch):
+    """Each pair's gradient for both projections, times the pairs, so that their mean is that of the batch."""
+    kept = {}
+    for name in ("image_projection", "text_projection"):
+        getattr(model, name).register_forward_hook(lambda _, given, made, name=name: kept.update({name: (given, made)}))
+    objective = Contrastive()
+    loss = objective.reduce(model, objective.encode(model, batch))["loss"]
+    rows = []
+    for (given,), made in kept.values():
+        (gradient,) = torch.autograd.grad(loss, made, retain_graph=True)
+        rows.append(torch.einsum("no,ni->noi", gradient, given.detach()).flatten(1))
+    return len(batch) * torch.cat(rows, dim=1)
 
 
-def test_the_early_estimate_knows_how_few_steps_there_were():
-    parameters = [torch.nn.Parameter(torch.zeros(200, 200))]
-    signal = [torch.ones(200, 200)]
-    optimizer = torch.optim.AdamW(parameters, lr=0.0)
-    assert after_steps(optimizer, parameters, signal, 2.0, 6) == pytest.approx(64 * 4, rel=0.1)
+def logged(model, batch, micro_batch_size=None):
+    """What the callback logs of one step."""
+    found = {}
+    task = SimpleNamespace(model=model, device="cpu", log=lambda name, value: found.update({name: value.item()}))
+    trainer = SimpleNamespace(
+        log_every_n_steps=1, global_step=0, world_size=1, precision_plugin=SimpleNamespace(scaler=None)
+    )
+    callback, objective = GradientNoise(len(batch)), Contrastive()
+    callback.on_train_start(trainer, task)
+    callback.on_train_batch_start(trainer, task, batch, 0)
+    objective.reduce(model, encode_in_micro_batches(objective, model, batch, micro_batch_size))["loss"].backward()
+    callback.on_before_optimizer_step(trainer, task, None)
+    return found["train/gradient_noise_scale"], callback
 
 
-def test_nothing_is_said_without_moments_and_nothing_but_noise_is_no_number():
-    parameter = torch.nn.Parameter(torch.zeros(2000))
-    assert noise_scale(torch.optim.SGD([parameter], lr=0.1), 64) is None
-    assert noise_scale(torch.optim.AdamW([parameter]), 64) is None
-    optimizer = torch.optim.AdamW([parameter], lr=0.0)
-    generator = torch.Generator().manual_seed(3)
-    estimates = []
-    for _ in range(60):
-        parameter.grad = torch.randn(2000, generator=generator)
-        optimizer.step()
-        estimates.append(noise_scale(optimizer, 64))
-    late = torch.stack(estimates[30:])
-    assert (late.isnan() | (late > 64 * 20)).all(), "the mean gradient is zero"
+@pytest.mark.parametrize("micro_batch_size", [None, 5])
+def test_it_is_the_variance_of_the_samples_over_the_square_of_their_mean(model, batch, micro_batch_size):
+    rows = samples_gradients(model, batch)
+    variance = rows.var(dim=0).sum()
+    square = rows.mean(dim=0).square().sum() - variance / PAIRS
+    model.zero_grad()
+    found, callback = logged(model, batch, micro_batch_size)
+    assert callback.state_dict()["averages"] == pytest.approx([variance.item(), square.item()], rel=1e-5)
+    assert found == pytest.approx((variance / square).item(), rel=1e-4, nan_ok=True)
+
+
+def test_both_parts_are_without_bias():
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.randn(50, generator=generator)
+    rows = mean + 3 * torch.randn(4000, 16, 50, generator=generator)
+    variance, square = noise_of(rows.square().sum(2).mean(1), rows.mean(1).square().sum(1), 16)
+    assert variance.mean().item() == pytest.approx(9 * 50, rel=0.01)
+    assert square.mean().item() == pytest.approx(mean.square().sum().item(), rel=0.05)
+
+
+def test_a_step_that_is_not_finite_leaves_the_averages_as_they_were(model, batch):
+    _, callback = logged(model, batch)
+    before = callback.state_dict()
+    callback._squares = [torch.tensor(torch.nan)]
+    trainer = SimpleNamespace(world_size=1)
+    callback.on_before_optimizer_step(trainer, SimpleNamespace(log=lambda *_: None), None)
+    assert callback.state_dict() == before
+    again = GradientNoise(PAIRS)
+    again.load_state_dict(before)
+    assert again.state_dict() == before
+
+
+def test_nothing_is_watched_between_the_steps_that_are_logged(model, batch):
+    callback = GradientNoise(PAIRS)
+    trainer = SimpleNamespace(
+        log_every_n_steps=10, global_step=3, world_size=1, precision_plugin=SimpleNamespace(scaler=None)
+    )
+    callback.on_train_start(trainer, SimpleNamespace(model=model, device="cpu"))
+    callback.on_train_batch_start(trainer, None, batch, 3)
+    assert not model.image_projection._forward_hooks

@@ -101,7 +101,7 @@ def differences(run, other):
         one, two = (read_checkpoint(folder / "checkpoints" / f"{name}.ckpt") for folder in (run, other))
         parts = ["state_dict", "weights_beside", "optimizer_states", "lr_schedulers", "global_step", "epoch"]
         found += [f"{name}.ckpt: {part}" for part in parts if not equal(one.get(part), two.get(part))]
-        for callback in ("RandomStates", "EpochAverages"):
+        for callback in ("RandomStates", "EpochAverages", "GradientNoise"):
             # A best checkpoint between two accumulated batches has weights only.
             states = [checkpoint.get("callbacks", {}).get(callback) for checkpoint in (one, two)]
             if not equal(*states):
@@ -121,9 +121,11 @@ def values(run):
 
 
 def curves(run):
-    """All points of training: name, step and value."""
+    """All points of training: name, step and value, written out, so that one NaN is the other."""
     series = journal.metrics(run / "journal.jsonl").items()
-    points = [(name, *point) for name, rows in series for point in zip(rows.step, rows.value, strict=True)]
+    points = [
+        (name, step, repr(value)) for name, rows in series for step, value in zip(rows.step, rows.value, strict=True)
+    ]
     return sorted(point for point in points if not point[0].startswith("test/"))
 
 

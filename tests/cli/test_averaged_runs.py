@@ -180,7 +180,7 @@ def test_weights_that_are_measured_between_two_accumulated_batches_are_the_best_
     assert kind_of(read_checkpoint(best_of(tmp_path / "whole"))) == ("averaged" if "_ema" in monitor else "raw")
     capsys.readouterr()
     assert main(["validate", "--run_dir", str(tmp_path / "whole"), "--allow_module", "drawing_encoder"]) == 0
-    best = min(value for name, _, value in curves(tmp_path / "whole") if name == monitor)
+    best = min(float(value) for name, _, value in curves(tmp_path / "whole") if name == monitor)
     assert f"{monitor}  {best:.4f}" in capsys.readouterr().out
 
 
