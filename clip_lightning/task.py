@@ -185,14 +185,24 @@ class CLIPTask(LightningModule, HasSpec):
     def configure_optimizers(self) -> Any:
         """The optimiser over decay groups, and the schedule by step."""
         # The scaler of 16-mixed unscales gradients by itself, which a fused optimiser would do a second time.
-        fused = getattr(self.trainer.precision_plugin, "scaler", None) is None
-        lr_factors = {key: value for tuned in self._tuned for key, value in learning_rate_factors(*tuned).items()}
-        optimizer = build_optimizer(self.optimizer, self, fused=fused, lr_factors=lr_factors)
+        optimizer = self.make_optimizer(fused=getattr(self.trainer.precision_plugin, "scaler", None) is None)
         total_steps = int(self.trainer.estimated_stepping_batches)
         if doubt := self.schedule.doubt(total_steps):
             _say(f"schedule    {doubt}")
         scheduler = LambdaLR(optimizer, functools.partial(self.schedule, total_steps=total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def make_optimizer(self, *, fused: bool) -> Optimizer:
+        """The optimiser over the decay groups, with the rates of each tower.
+
+        Args:
+            fused: Whether to prefer a fused kernel.
+
+        Raises:
+            ValueError: If the optimiser cannot be used for these parameters.
+        """
+        lr_factors = {key: value for tuned in self._tuned for key, value in learning_rate_factors(*tuned).items()}
+        return build_optimizer(self.optimizer, self, fused=fused, lr_factors=lr_factors)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Steps the schedule; the learning rate is logged by the progress callback."""

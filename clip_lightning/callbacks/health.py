@@ -24,6 +24,8 @@ NO_GRADIENT = 1e-8
 """Share of the other tower's gradient norm below which a tower has none."""
 LONG = 1_000
 """Optimiser steps for which something must hold without a break, or a quarter of the training if that is less."""
+AT_LEAST = 10
+"""Steps that every sign must hold for, however short the training."""
 SOON = 20
 """The same for a tower without gradient, which no training passes through."""
 USUAL_CAP = 100.0
@@ -36,7 +38,8 @@ class Health(Callback):
     It looks at the steps that are logged: whether the loss is that of equal similarities, the temperature is at its
     cap in the first half of the training or falls, embeddings have collapsed, or a tower has no gradient. A sign is
     told of when it has held on all of these steps for 1,000 steps, or for a quarter of the training if that is less;
-    the temperature's cap for a quarter in any case, and a tower without gradient for 20 steps.
+    the temperature's cap for a quarter in any case, and a tower without gradient for 20 steps; nothing that has held
+    for less than 10 steps is.
     """
 
     def __init__(self) -> None:
@@ -90,7 +93,7 @@ class Health(Callback):
         return lines
 
     def _patience(self, name: str) -> int:
-        quarter = max(1, self._total_steps // 4)
+        quarter = max(AT_LEAST, self._total_steps // 4)
         if name.endswith("_without_gradient"):
             return min(SOON, quarter)
         return quarter if name == "scale_at_cap" else min(LONG, quarter)

@@ -86,6 +86,7 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
         check_monitor(cli)
         check_micro_batch(cli)
         cli.part("averaging").check_strategy(cli.trainer)
+        cli.model.make_optimizer(fused=False)
         checkpoint = find_checkpoint(folder, cli.resolved)
         if checkpoint is None:
             cli.model.start_from_weights()

@@ -220,8 +220,9 @@ def find_images(places: Sequence[str]) -> FoundImages:
 
 
 def printable(name: str) -> str:
-    """A file name as text that can be written anywhere: bytes of it that are no UTF-8 are spelled out."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A file name as text that can be written anywhere, in one line; what cannot be printed is spelled out."""
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(one if one.isprintable() or one == " " else repr(one)[1:-1] for one in text)
 
 
 def _matches(place: str) -> list[str]:

@@ -136,6 +136,7 @@ MISTAKES = {
     "a batch larger than the data": (["--data.batch_size", "97"], ["97", "96", "lower batch_size"]),
     "a micro-batch larger than the batch": (["--model.micro_batch_size", "17"], ["17", "16", "data.batch_size"]),
     "a micro-batch of nothing": (["--model.micro_batch_size", "0"], ["micro_batch_size 0", "at least"]),
+    "an optimiser that is none for these": (["--model.optimizer", "torch.optim.Muon"], ["Muon", "timm.optim.Muon"]),
     "a patch that does not divide": (["--model.image_encoder.patch_size", "5"], ["5", "32"]),
     "a metric that nothing reports": (["--checkpoints.monitor", "val/los"], ["val/los", "val/loss"]),
     "a group that is no mapping": (["--trainer", "3"], ["trainer", "3", "mapping"]),

@@ -117,3 +117,4 @@ def test_names_that_are_no_text_can_be_written():
     name = os.fsdecode(b"caf\xe9.jpg")
     assert printable(name) == "caf\\udce9.jpg"
     assert printable("café.jpg") == "café.jpg"
+    assert printable("a b\nc\t\x1b.jpg") == "a b\\nc\\t\\x1b.jpg"
