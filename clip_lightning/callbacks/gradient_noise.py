@@ -63,9 +63,11 @@ class GradientNoise(Callback):
         """Notes what comes in, until the gradient of what goes out is there."""
         if output.requires_grad:
             square = inputs[0].detach().float().square().sum(dim=1)
-            output.register_hook(
-                lambda gradient: self._squares.append(gradient.float().square().sum(dim=1).dot(square))
-            )
+
+            def note(gradient: Tensor) -> None:
+                self._squares.append(gradient.float().square().sum(dim=1).dot(square))
+
+            output.register_hook(note)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:

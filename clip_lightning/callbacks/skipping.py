@@ -26,7 +26,7 @@ def norm_of(gradients: Sequence[Tensor]) -> Tensor:
     kinds: dict[tuple[bool, bool], list[Tensor]] = {}
     for one in gradients:
         kinds.setdefault((isinstance(one, DTensor), one.dtype == torch.float64), []).append(one)
-    squares = [_whole(torch.stack(_norms(*kind, some)).square().sum()) for kind, some in kinds.items()]
+    squares = [_whole(torch.stack([*_norms(*kind, some)]).square().sum()) for kind, some in kinds.items()]
     return functools.reduce(torch.add, squares).sqrt()
 
 
