@@ -31,8 +31,7 @@ class Batch:
 
     def split(self, size: int) -> list["Batch"]:
         """Its pairs in parts of ``size``, in order; the last part may have fewer."""
-        tensors = [field.name for field in fields(self) if field.name != "views"]
-        columns = {name: torch.split(getattr(self, name), size) for name in tensors}
+        columns = {name: torch.split(getattr(self, name), size) for name in self._tensors()}
         views = {name: view.split(size) for name, view in self.views.items()}
         return [
             Batch(
@@ -41,6 +40,15 @@ class Batch:
             )
             for place in range(len(columns["image"]))
         ]
+
+    def pin_memory(self) -> "Batch":
+        """A copy in page-locked memory, which goes to a GPU while the processor goes on; a DataLoader asks for it."""
+        tensors = {name: getattr(self, name).pin_memory() for name in self._tensors()}
+        return Batch(**tensors, views={name: view.pin_memory() for name, view in self.views.items()})
+
+    def _tensors(self) -> list[str]:
+        """Names of the columns."""
+        return [field.name for field in fields(self) if field.name != "views"]
 
     def __len__(self) -> int:
         """Number of pairs."""
