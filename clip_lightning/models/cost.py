@@ -56,16 +56,26 @@ def model_cost(model: CLIP) -> list[PartCost]:
         >>> round(model_cost(model)[0].flops / 1e9, 2)
         8.82
     """
-    rows = []
-    size, text_encoder = model.pixels.size, model.text_encoder
+    rows = image_cost(model)
+    if model.text_encoder is not None:
+        rows += text_cost(model, model.text_encoder.context_length)
+    return [*rows, PartCost("logit_scale", model.logit_scale.numel(), 0, 0)]
+
+
+def image_cost(model: CLIP) -> list[PartCost]:
+    """Costs of the image tower and its projection for one image."""
+    size = model.pixels.size
     with FakeTensorMode(allow_non_fake_inputs=True):
         image = torch.empty(_BATCH, 3, size, size, requires_grad=False)
-        rows += _tower("image", model.image_encoder, model.image_projection, (image,))
-        if text_encoder is not None:
-            text = torch.zeros(_BATCH, text_encoder.context_length, dtype=torch.int64)
-            length = torch.full((_BATCH,), text_encoder.context_length)
-            rows += _tower("text", text_encoder, model.text_projection, (text, length))
-    return [*rows, PartCost("logit_scale", model.logit_scale.numel(), 0, 0)]
+        return _tower("image", model.image_encoder, model.image_projection, (image,))
+
+
+def text_cost(model: CLIP, tokens: int) -> list[PartCost]:
+    """Costs of the text tower, which the model must have, and its projection for one text of so many tokens."""
+    assert model.text_encoder is not None
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        text, length = torch.zeros(_BATCH, tokens, dtype=torch.int64), torch.full((_BATCH,), tokens)
+        return _tower("text", model.text_encoder, model.text_projection, (text, length))
 
 
 def whole_pool_flops(pool: AttentionPool) -> int:
