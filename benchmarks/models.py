@@ -11,17 +11,16 @@ import argparse
 import contextlib
 import logging
 import os
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
 import psutil
 import torch
-from scipy.stats import binom
+from captions import CAPTION_TOKENS, texts
+from pairs import compare
 from torch import Tensor, nn
 
 from clip_lightning.interchange.keys import OPENAI, OPENAI_RESNET
@@ -39,8 +38,6 @@ NAMES = {
     "vit_l_14_336": "ViT-L-14-336",
 }
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-CAPTION_TOKENS = (9, 10, 10, 11, 11, 11, 12, 12, 12, 12, 13, 13, 13, 14, 14, 15, 15, 16, 18, 22)
-"""Tokens of twenty captions with start and end, spread as those of COCO's validation captions are."""
 BATCH = 2
 
 
@@ -57,39 +54,6 @@ def both(name: str) -> tuple[CLIP, nn.Module]:
     layout = OPENAI if name.startswith("vit") else OPENAI_RESNET
     theirs.load_state_dict(layout.to_theirs(ours.state_dict()))
     return ours.train(), theirs.train()
-
-
-def texts(lengths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Random texts of 77 ids as CLIP's tokeniser makes them, and their lengths."""
-    generator = torch.Generator().manual_seed(0)
-    text = torch.zeros(len(lengths), 77, dtype=torch.long)
-    for row, length in zip(text, lengths, strict=True):
-        row[0], row[length - 1] = 49406, 49407
-        row[1 : length - 1] = torch.randint(1000, 40000, (length - 2,), generator=generator)
-    return text, torch.tensor(lengths)
-
-
-def seconds(step: Callable[[], object]) -> float:
-    """Wall time of one call, gradients or not as it says itself."""
-    started = time.perf_counter()
-    step()
-    return time.perf_counter() - started
-
-
-def compare(ours: Callable[[], object], theirs: Callable[[], object], pairs: int) -> str:
-    """The median of theirs over ours, and the order statistics around it."""
-    ours(), theirs()
-    # Which of a pair comes first alternates, so that what drifts meets both alike.
-    ratios = []
-    for number in range(pairs):
-        first, second = (ours, theirs) if number % 2 else (theirs, ours)
-        one, other = seconds(first), seconds(second)
-        ratios.append(other / one if number % 2 else one / other)
-    ratios.sort()
-    # The k-th smallest and the k-th largest hold the median between them unless fewer than k are on one side of it.
-    k = max(int(binom.ppf(0.025, pairs, 0.5)), 1)
-    low, high = ratios[k - 1], ratios[-k]
-    return f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
 
 
 def steps(model: nn.Module, image: Tensor, text: Tensor) -> tuple[Callable[[], object], Callable[[], object]]:
