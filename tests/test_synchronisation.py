@@ -6,14 +6,23 @@ import copy
 import pytest
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from clip_lightning.batch import Batch
-from clip_lightning.callbacks import EpochAverages, Progress, RandomStates
+from clip_lightning.callbacks import (
+    BatchStatistics,
+    EpochAverages,
+    GradientNoise,
+    Guards,
+    Health,
+    Progress,
+    RandomStates,
+)
+from clip_lightning.callbacks.late_reading import LateReading
 from clip_lightning.models import ModifiedResNet, TextTransformer, VisionTransformer
 from clip_lightning.task import CLIPTask
 from clip_lightning.text import BPETokenizer
@@ -75,18 +84,23 @@ class Readings(TorchDispatchMode):
 
 @pytest.mark.parametrize("tower", ["vit", "resnet"])
 @pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 4}], ids=["at_once", "micro_batches"])
-def test_a_step_reads_no_value(tower, settings, tmp_path):
+def test_a_step_reads_no_value(tower, settings, tmp_path, monkeypatch):
+    # On a GPU it reads what the device came to two steps ago.
+    monkeypatch.setattr(LateReading, "exchange", lambda *_: 0)
     task, readings = make_task(tower, **settings), Readings()
     steps = []
 
-    class Watch(RandomStates):
+    class Watch(Callback):
         def on_train_batch_start(self, trainer, *_):
             readings.is_on = trainer.global_step > 0  # The first step's loss is logged.
 
+    class End(Callback):
         def on_train_batch_end(self, *_):
             readings.is_on = False
             steps.append(readings.count)
 
+    standing = [Guards(), BatchStatistics(), RandomStates(), EpochAverages(), GradientNoise(6), Health()]
+    standing.append(Progress("val/loss"))
     trainer = Trainer(
         accelerator="cpu",
         max_steps=4,
@@ -97,7 +111,7 @@ def test_a_step_reads_no_value(tower, settings, tmp_path):
         log_every_n_steps=100,
         gradient_clip_val=1.0,
         default_root_dir=tmp_path,
-        callbacks=[EpochAverages(), Progress("val/loss"), Watch()],
+        callbacks=[Watch(), *standing, End()],
     )
     loader = DataLoader([make_batch() for _ in range(4)], batch_size=None, collate_fn=lambda batch: batch)
     with readings:
