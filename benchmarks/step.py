@@ -157,8 +157,15 @@ def measure(precision: str, batch: int, steps: int) -> None:
     normalised = [(task.model.normalize(image), text) for image, text in raw]
     step = their_step(theirs, open_clip, steps)
     turns = Turns(lambda number: step(number, *normalised[number % BATCHES]))
-    settings: dict[str, Any] = {**DEFAULTS["trainer"], "logger": False, "enable_checkpointing": False}
-    trainer = Trainer(**settings, accelerator="cpu", precision=lightning, max_steps=steps, callbacks=[turns])  # type: ignore[arg-type]
+    settings: dict[str, Any] = {**DEFAULTS["trainer"], "logger": False, "limit_val_batches": 0}
+    trainer = Trainer(
+        **settings,
+        accelerator="cpu",
+        precision=lightning,
+        max_steps=steps,
+        enable_checkpointing=False,
+        callbacks=[turns],
+    )  # type: ignore[arg-type]
     loader: Any = DataLoader([batches[number % BATCHES] for number in range(steps)], batch_size=None, collate_fn=_same)
     trainer.fit(task, loader)
     ratios = [one / other for one, other in zip(turns.theirs, turns.ours, strict=True)][UNTIMED:]
