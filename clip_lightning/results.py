@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,9 @@ class Result:
         protocol: What else determines the figure: classes, templates, split.
         source: Name of the data set.
         items: The metric's value for each sample, for paired comparisons; not written to ``results.json``.
+        details: What a page draws beside the figure, such as a curve or the classes, as plain data; its "kind" says
+            which of these.
+        model: Which of several models it is of; empty where there is one.
     """
 
     name: str
@@ -42,6 +45,33 @@ class Result:
     protocol: dict[str, Any] = field(default_factory=dict)
     source: str = ""
     items: np.ndarray | None = None
+    details: dict[str, Any] | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model against another on the same samples.
+
+    Args:
+        name: Name of the result, as of both models.
+        model: The one.
+        baseline: The other.
+        difference: Value of the first less that of the second.
+        interval: 95 % confidence interval of the difference, paired by sample.
+        p_value: Probability of so large a difference, or a larger one, between equal models; None where no test fits.
+        method: How interval and probability were made.
+        n: Number of samples that both were measured on.
+    """
+
+    name: str
+    model: str
+    baseline: str
+    difference: float
+    interval: tuple[float, float] | None
+    p_value: float | None
+    method: str
+    n: int
 
 
 class Match(NamedTuple):
@@ -60,18 +90,22 @@ class Match(NamedTuple):
     correct: Sequence[bool]
 
 
-def write_results(path: str | Path, rows: Sequence[Result]) -> None:
-    """Writes rows as strict JSON, complete or not at all: ``{"format": 1, "results": [...]}``.
+def write_results(path: str | Path, rows: Sequence[Result], comparisons: Sequence[Comparison] = ()) -> None:
+    """Writes rows as strict JSON, complete or not at all: ``{"format": 1, "results": [...], "comparisons": [...]}``.
 
     JSON has no NaN and no infinity; they are written as the strings "nan", "inf" and "-inf", which lose nothing.
 
     Args:
         path: File to write or replace; its folder exists.
         rows: Results in the order in which they are to be read.
+        comparisons: What was compared between models.
     """
     names = [item.name for item in fields(Result) if item.name != "items"]
-    results = [{name: _plain(getattr(row, name)) for name in names} for row in rows]
-    text = json.dumps({"format": FORMAT, "results": results}, indent=2, ensure_ascii=False, allow_nan=False)
+    content: dict[str, Any] = {"format": FORMAT}
+    content["results"] = [{name: _plain(getattr(row, name)) for name in names} for row in rows]
+    if comparisons:
+        content["comparisons"] = [_plain(asdict(one)) for one in comparisons]
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
 
 

@@ -23,7 +23,7 @@ from clip_lightning.data import (
     ShapeScenes,
     ShapeScenesLabels,
     Source,
-    labelled_images,
+    images_of,
 )
 from clip_lightning.inference import zero_shot_classifier
 from clip_lightning.models import CLIP, ImageEncoder, ModifiedResNet, TextTransformer
@@ -75,7 +75,7 @@ def accuracy(model: CLIP, tokenizer: Tokenizer, dataset: LabelledDataset) -> flo
     """Share of the images whose class is the one of the most similar class name, 0-1."""
     classes = zero_shot_classifier(model, tokenizer, dataset.class_names, dataset.templates)
     hits = 0
-    for batch in labelled_images(dataset, range(len(dataset)), CenterCrop.of(model.pixels), batch_size=100):
+    for batch in images_of(dataset.source, range(len(dataset)), CenterCrop.of(model.pixels), batch_size=100):
         image_embeds = normalize(model.encode_image(model.normalize(batch.image)), dim=1)
         preds = (image_embeds @ classes.T).argmax(dim=1).tolist()
         hits += sum(pred == dataset.target(index) for pred, index in zip(preds, batch.indices.tolist(), strict=True))

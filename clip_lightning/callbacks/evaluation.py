@@ -12,7 +12,7 @@ from clip_lightning.averages import named
 from clip_lightning.callbacks.averaging import averages_in
 from clip_lightning.data import CenterCrop
 from clip_lightning.evaluation import Evaluator
-from clip_lightning.inference import LiveContext
+from clip_lightning.inference import ImagePass, LiveContext
 from clip_lightning.results import Result, write_results
 from clip_lightning.sharding import whole
 
@@ -132,13 +132,8 @@ class RunEvaluators(Callback):
         was_training = task.training
         task.eval()
         with torch.no_grad(), whole(task), trainer.precision_plugin.forward_context():
-            context = LiveContext(
-                task.scorer(),
-                CenterCrop.of(task.model.pixels),
-                batch_size=self.batch_size,
-                num_workers=self.num_workers,
-                device=task.device,
-            )
+            how = ImagePass(task.model, CenterCrop.of(task.model.pixels), self.batch_size, self.num_workers)
+            context = LiveContext(task.scorer(), how)
             self.collected = [(evaluator, evaluator.collect(context)) for evaluator in evaluators]
         task.train(was_training)
         if not trainer.is_global_zero:

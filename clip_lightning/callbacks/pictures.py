@@ -67,7 +67,7 @@ class Pictures(Callback):
             return np.zeros(0, dtype=int), np.zeros(0, dtype=int), []
         names = scored[0][0].dataset.class_names
         same = [data for part, data in scored if part.dataset.class_names == names]
-        target = np.concatenate([data.features.target for data in same])
+        target = np.concatenate([data.target for data in same])
         preds = np.concatenate([data.scores.argmax(axis=1) for data in same])
         # An accepted class counts as the image's own, as it does in the results.
         accepted = np.concatenate([data.right for data in same])[np.arange(len(preds)), preds]

@@ -28,11 +28,11 @@ from clip_lightning.data import CenterCrop, Damaged
 from clip_lightning.data.class_names import SEPARATOR, NamedClass, distinct, read_class_names
 from clip_lightning.files import write_atomically
 from clip_lightning.inference.classify import Classified, classify
+from clip_lightning.inference.features import ImagePass
 from clip_lightning.inference.images import FoundImages, find_images, printable
 from clip_lightning.inference.thumbnails import thumbnail
-from clip_lightning.inference.zero_shot import cut_prompts, fill_templates
-from clip_lightning.interchange import Pretrained
-from clip_lightning.text import read_templates
+from clip_lightning.inference.zero_shot import cut_prompts
+from clip_lightning.text import fill_templates, read_templates
 
 TEMPLATES = ("a photo of a {}.",)
 _MOST_PHOTOS, _LINES = 40, 3
@@ -65,9 +65,11 @@ def main(arguments: Sequence[str]) -> int:
     source = find_images(options.images)
     num_workers = min(workers(options.num_workers), len(source) // options.batch_size if options.batch_size > 0 else 0)
     pretrained = open_model(options)
-    if cut := cut_prompts(pretrained.tokenizer, names, fill_templates(names, templates)):
+    prompts = fill_templates(names, templates)
+    if cut := cut_prompts(pretrained.tokenizer, names, prompts):
         print(cut_line("prompt", cut, pretrained.tokenizer), file=sys.stderr)
-    found = _classify(pretrained, source, names, templates, options, num_workers)
+    how = ImagePass(pretrained.model, CenterCrop.of(pretrained.model.pixels), options.batch_size, num_workers)
+    found = classify(pretrained.scorer, how, source, prompts)
     first_names = [alternatives[0] for alternatives in names]
     print("\n".join(table(source, found, first_names)))
     if options.output is not None:
@@ -108,19 +110,6 @@ def read_classes(given: str) -> list[NamedClass]:
     if len(classes) < 2:
         raise UserError(f"--classes {given!r} names one class, which every image would be; name two at least")
     return classes
-
-
-def _classify(
-    pretrained: Pretrained,
-    source: FoundImages,
-    names: list[list[str]],
-    templates: list[str],
-    options: argparse.Namespace,
-    num_workers: int,
-) -> Classified:
-    transform = CenterCrop.of(pretrained.model.pixels)
-    device = pretrained.model.logit_scale.device
-    return classify(pretrained.scorer, transform, source, names, templates, options.batch_size, num_workers, device)
 
 
 def table(source: FoundImages, found: Classified, names: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from clip_lightning.data.decoding import decode
 from clip_lightning.data.digits import Digits
 from clip_lightning.data.evaluation_loader import EvaluationPairLoader
 from clip_lightning.data.folders import ImageTextFolder
-from clip_lightning.data.image_pass import ImageBatch, labelled_images
+from clip_lightning.data.image_pass import ImageBatch, images_of
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.data.labelled_manifest import LabelledManifest
 from clip_lightning.data.loader import PairLoader
@@ -44,5 +44,5 @@ __all__ = [
     "Transform",
     "content_id",
     "decode",
-    "labelled_images",
+    "images_of",
 ]

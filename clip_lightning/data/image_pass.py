@@ -1,4 +1,4 @@
-"""One pass over the images of a labelled data set."""
+"""One pass over the images of a source."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,18 +10,17 @@ from numpy import ndarray as NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from clip_lightning.data.base import Damaged
+from clip_lightning.data.base import Damaged, Source
 from clip_lightning.data.decoding import decode
 from clip_lightning.data.fetching import fetch
-from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.data.transforms import Transform
 
 
 class ImageBatch(NamedTuple):
-    """Some images of a labelled data set.
+    """Some images of a source.
 
     Args:
-        indices: Index of each image in the data set.
+        indices: Index of each image in the source.
         image: Their pixels.
         missing: For each index of the batch that could not be read, the reason.
     """
@@ -31,8 +30,8 @@ class ImageBatch(NamedTuple):
     missing: dict[int, str]
 
 
-def labelled_images(
-    dataset: LabelledDataset,
+def images_of(
+    source: Source,
     indices: Sequence[int] | Int[NDArray, "images"],
     transform: Transform,
     batch_size: int,
@@ -41,7 +40,7 @@ def labelled_images(
     """Images in the given order, each index exactly once: in a batch, or as missing from it.
 
     Args:
-        dataset: Where the images are.
+        source: Where the images are.
         indices: Which of them.
         transform: Makes the square that the image encoder takes, without chance.
         batch_size: Images in a batch, at most.
@@ -54,14 +53,14 @@ def labelled_images(
         raise ValueError(f"batch_size {batch_size} must be 1 at least")
     wanted = np.asarray(indices, dtype=np.int64)
     batches = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
-    yield from fetch(_Reader(dataset, transform), batches, num_workers)
+    yield from fetch(_Reader(source, transform), batches, num_workers)
 
 
 class _Reader(Dataset[ImageBatch]):
     """Reads a batch of images."""
 
-    def __init__(self, dataset: LabelledDataset, transform: Transform) -> None:
-        self._dataset = dataset
+    def __init__(self, source: Source, transform: Transform) -> None:
+        self._source = source
         self._transform = transform
 
     def __getitem__(self, indices: Int[NDArray, "batch"]) -> ImageBatch:
@@ -69,7 +68,7 @@ class _Reader(Dataset[ImageBatch]):
         missing: dict[int, str] = {}
         for index in indices.tolist():
             try:
-                found[index] = self._transform(decode(self._dataset.source.read(index).image))
+                found[index] = self._transform(decode(self._source.read(index).image))
             except Damaged as error:
                 missing[index] = str(error)
         size = self._transform.size

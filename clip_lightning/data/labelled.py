@@ -4,9 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray as NDArray
 
 from clip_lightning.data.base import Source
 from clip_lightning.spec import HasSpec
+from clip_lightning.text import fill_templates
 
 
 class LabelledDataset(HasSpec, ABC):
@@ -16,8 +19,11 @@ class LabelledDataset(HasSpec, ABC):
         name: Short name, part of a metric's key.
         split: Which part of the data it is, such as "test".
         source: Where the images are; index i here is index i there.
-        class_names: One or several names a class, in the order of the labels.
+        class_names: One or several names of each class that is scored, in the order of the labels.
         templates: Sentences with a ``{}`` each.
+        metric: The metric that models are compared by on this data set, as its publications have it.
+        pooled: Label of each class that is scored, where several finer classes stand for one label: the best of them
+            is its score. None where classes are labels.
     """
 
     name: str
@@ -25,6 +31,8 @@ class LabelledDataset(HasSpec, ABC):
     source: Source
     class_names: list[list[str]]
     templates: list[str]
+    metric: str = "accuracy"
+    pooled: Sequence[int] | None = None
 
     @abstractmethod
     def target(self, index: int) -> int | np.ndarray:
@@ -36,6 +44,23 @@ class LabelledDataset(HasSpec, ABC):
         That is its own alone, unless a picture goes under several names, as some emoji do.
         """
         return (int(self.target(index)),)
+
+    def targets(self, index: Int[NDArray, "images"]) -> Int[NDArray, "images *classes"]:
+        """Labels of the samples at the indices: int64, or rows of 0 and 1 (multi-label)."""
+        return np.asarray([self.target(int(place)) for place in index], dtype=np.int64)
+
+    def prompts(self, templates: list[str] | None = None) -> list[list[str]]:
+        """The texts that describe each scored class: every name of it in every template.
+
+        A data set whose classes have texts of their own returns these where no templates are given.
+
+        Args:
+            templates: Sentences with a ``{}`` each; None takes the data set's own.
+
+        Raises:
+            ValueError: If there is no template, or one has no ``{}``.
+        """
+        return fill_templates(self.class_names, self.templates if templates is None else templates)
 
     def groups(self, index: int) -> Mapping[str, str]:
         """Attributes of a sample by which results can be broken down."""

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from jaxtyping import Float
 from numpy import ndarray as NDArray
 
-from clip_lightning.data.features import Features
-from clip_lightning.data.labelled import LabelledDataset
+from clip_lightning.data.base import Source
+from clip_lightning.data.features import Features, Stage
 from clip_lightning.results import Result
 from clip_lightning.spec import HasSpec
 
@@ -16,11 +16,18 @@ from clip_lightning.spec import HasSpec
 class Context(Protocol):
     """What an evaluator may ask for. Every method is collective: all processes call it, and get the same."""
 
-    def images(self, dataset: LabelledDataset) -> Features:
-        """Features of every image of a data set, each index exactly once whatever the number of processes."""
+    def images(self, source: Source, stage: Stage = "features") -> Features:
+        """Rows of every image of a source, each index exactly once whatever the number of processes."""
 
-    def class_scores(self, dataset: LabelledDataset, templates: list[str]) -> Float[NDArray, "images classes"]:
-        """Log-scores of the classes for the rows of ``images``, from class names filled into the templates."""
+    def class_scores(self, source: Source, prompts: list[list[str]]) -> Float[NDArray, "images classes"]:
+        """Log-scores for the rows of ``images``, of classes that are each described by some texts."""
+
+    def text_embeds(self, texts: Sequence[str]) -> Float[NDArray, "texts embed_dim"]:
+        """Texts as unit vectors in the space of the image features.
+
+        Raises:
+            ValueError: If the model has no such space.
+        """
 
 
 class Evaluator(HasSpec, ABC):

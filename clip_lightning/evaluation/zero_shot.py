@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray as NDArray
 
-from clip_lightning.data.features import Features
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.evaluation.accuracy import mean_per_class, top_k_credit
 from clip_lightning.evaluation.base import Context, Evaluator
@@ -18,12 +17,14 @@ class Scored(NamedTuple):
     """What ``ZeroShot`` collects.
 
     Args:
-        features: The evaluated images, of which the labels and the missing are used.
+        target: Label of each image.
+        missing: Number of images that could not be read.
         scores: Log-scores of the classes for each of them.
         right: Whether each class counts as right for each of them.
     """
 
-    features: Features
+    target: Int[NDArray, "images"]
+    missing: int
     scores: Float[NDArray, "images classes"]
     right: Bool[NDArray, "images classes"]
 
@@ -65,13 +66,14 @@ class ZeroShot(Evaluator):
         Raises:
             ValueError: If a label has no class name, or the samples have several labels each.
         """
-        features = context.images(self.dataset)
+        features = context.images(self.dataset.source)
+        target = self.dataset.targets(features.index)
         # Here, where all processes see it, and not in compute: the others would wait for the one that fails.
-        self._check_labels(features.target)
-        right = self._right(features)
-        scores = context.class_scores(self.dataset, self.templates)
-        assert scores.shape == (len(features.target), len(self.dataset.class_names)), scores.shape
-        return Scored(features, scores, right)
+        self._check_labels(target)
+        right = self._right(features.index, target)
+        scores = context.class_scores(self.dataset.source, self.dataset.prompts(self.templates))
+        assert scores.shape == (len(target), len(self.dataset.class_names)), scores.shape
+        return Scored(target, len(features.missing), scores, right)
 
     def compute(self, collected: Scored) -> list[Result]:
         """The accuracies, each with a 95 % interval."""
@@ -83,10 +85,12 @@ class ZeroShot(Evaluator):
             results.append(self._proportion("top_5_accuracy", top_5, collected))
         return [*results, self._mean_per_class(credit, collected)]
 
-    def _right(self, features: Features) -> Bool[NDArray, "images classes"]:
+    def _right(
+        self, indices: Int[NDArray, "images"], targets: Int[NDArray, "images"]
+    ) -> Bool[NDArray, "images classes"]:
         """Whether each class is accepted for each image."""
-        right = np.zeros((len(features.target), len(self.dataset.class_names)), dtype=bool)
-        for row, (index, target) in enumerate(zip(features.index.tolist(), features.target.tolist(), strict=True)):
+        right = np.zeros((len(targets), len(self.dataset.class_names)), dtype=bool)
+        for row, (index, target) in enumerate(zip(indices.tolist(), targets.tolist(), strict=True)):
             accepted = list(self.dataset.accepted(index))
             if target not in accepted or not all(0 <= label < right.shape[1] for label in accepted):
                 raise ValueError(
@@ -113,8 +117,8 @@ class ZeroShot(Evaluator):
         return self._result(metric, float(items.mean()), interval, "wilson", items, collected)
 
     def _mean_per_class(self, items: Float[NDArray, "samples"], collected: Scored) -> Result:
-        target = collected.features.target
-        value, interval = mean_per_class(items, target), bootstrap_mean_per_class(items, target)
+        value = mean_per_class(items, collected.target)
+        interval = bootstrap_mean_per_class(items, collected.target)
         method = "stratified bootstrap" if interval else "none: too few different samples to resample"
         return self._result("mean_per_class_accuracy", value, interval, method, items, collected)
 
@@ -135,5 +139,15 @@ class ZeroShot(Evaluator):
         }
         if several := int((collected.right.sum(axis=1) > 1).sum()):
             protocol["right"] = f"any accepted class; {several} of {len(items)} samples have more than one"
-        name, missing = f"{self.prefix}/{metric}", len(collected.features.missing)
-        return Result(name, value, interval, method, len(items), missing, metric, protocol, self.dataset.name, items)
+        return Result(
+            f"{self.prefix}/{metric}",
+            value,
+            interval,
+            method,
+            len(items),
+            collected.missing,
+            metric,
+            protocol,
+            self.dataset.name,
+            items,
+        )

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from numpy import ndarray as NDArray
 
-from clip_lightning.data import Source, Transform
+from clip_lightning.data import Source
 from clip_lightning.inference.context import LiveContext
-from clip_lightning.inference.images import UnlabelledImages
+from clip_lightning.inference.features import ImagePass
 from clip_lightning.objectives.base import Scorer
 
 
@@ -33,39 +33,25 @@ class Classified:
         return np.argsort(-self.probabilities, axis=1, kind="stable")
 
 
-def classify(
-    scorer: Scorer,
-    transform: Transform,
-    source: Source,
-    class_names: list[list[str]],
-    templates: list[str],
-    batch_size: int = 64,
-    num_workers: int = 0,
-    device: torch.device | str = "cpu",
-) -> Classified:
+def classify(scorer: Scorer, how: ImagePass, source: Source, prompts: list[list[str]]) -> Classified:
     """Classifies images zero-shot: by the names of the classes alone.
 
     Args:
         scorer: How the model scores classes.
-        transform: Makes a fixed-size uint8 image of a stored one.
+        how: The model, and how it encodes images.
         source: The images.
-        class_names: One name or several a class.
-        templates: Sentences with a ``{}`` each.
-        batch_size: Images encoded at once.
-        num_workers: Processes that decode images; 0 decodes in this one.
-        device: Where the scorer's model is.
+        prompts: The texts that describe each class.
 
     Returns:
         Probabilities in the order of the source: the softmax of the scorer's scores.
 
     Raises:
-        ValueError: If no image can be read, with the reason of the first, or a template has no ``{}``.
+        ValueError: If no image can be read, with the reason of the first.
 
     Source: Radford et al. 2021 (arXiv 2103.00020), section 3.1.2.
     """
-    images = UnlabelledImages(source, class_names, templates)
-    context = LiveContext(scorer, transform, batch_size, num_workers, device)
-    features = context.images(images)
-    scores = torch.from_numpy(context.class_scores(images, templates))
+    context = LiveContext(scorer, how)
+    features = context.images(source, scorer.kind)
+    scores = torch.from_numpy(context.class_scores(source, prompts))
     # In double precision, so that the rows sum to 1 also over many classes.
     return Classified(features.index, scores.double().softmax(dim=1).numpy(), features.missing)

@@ -1,6 +1,6 @@
 """What evaluators ask for, from a model that is at hand."""
 
-import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,10 +8,10 @@ from jaxtyping import Float
 from numpy import ndarray as NDArray
 from torch import distributed
 
-from clip_lightning.data import LabelledDataset, Transform
-from clip_lightning.data.features import Features
-from clip_lightning.inference.features import image_features, targets
-from clip_lightning.inference.zero_shot import fill_templates
+from clip_lightning.data import Source
+from clip_lightning.data.features import Features, Stage
+from clip_lightning.inference.feature_cache import FeatureCache
+from clip_lightning.inference.features import Encoded, ImagePass, image_features
 from clip_lightning.objectives.base import Scorer
 
 
@@ -21,48 +21,43 @@ class LiveContext:
     It does not notice that weights change, so a new round needs a new context.
 
     Args:
-        scorer: Encodes images and scores classes.
-        transform: Makes a fixed-size uint8 image of a stored one, as the model's encoder expects it.
-        batch_size: Images encoded, and rows scored, at once.
-        num_workers: Processes that decode images; 0 decodes in this one.
-        device: Where the scorer's model is.
+        scorer: Scores classes.
+        how: The model, and how it encodes images.
+        cache: Where features outlast the round; None keeps them in memory alone.
         group: The processes that take part; None takes all.
     """
 
     def __init__(
         self,
         scorer: Scorer,
-        transform: Transform,
-        batch_size: int = 256,
-        num_workers: int = 0,
-        device: torch.device | str = "cpu",
+        how: ImagePass,
+        cache: FeatureCache | None = None,
         group: distributed.ProcessGroup | None = None,
     ) -> None:
-        self.scorer = scorer
-        self.transform = transform
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.device = device
-        self.group = group
-        self._features: dict[tuple[str, int], Features] = {}
+        self._scorer = scorer
+        self._how = how
+        self._cache = cache
+        self._group = group
+        self._encoded: dict[tuple[str, int], Encoded] = {}
 
-    def images(self, dataset: LabelledDataset) -> Features:
-        """Features of every image; data sets that label the same images differently share the pass over them."""
-        key = dataset.source.fingerprint, len(dataset)
-        if key in self._features:
-            known = self._features[key]
-            return dataclasses.replace(known, target=targets(dataset, known.index))
-        self._features[key] = image_features(
-            self.scorer, dataset, self.transform, self.batch_size, self.num_workers, self.device, self.group
-        )
-        return self._features[key]
+    def images(self, source: Source, stage: Stage = "features") -> Features:
+        """Rows of every image; data sets that label the same images differently share the pass over them."""
+        key = source.fingerprint, len(source)
+        if key not in self._encoded:
+            make = image_features if self._cache is None else self._cache.features
+            self._encoded[key] = make(self._how, source, self._group)
+        return self._encoded[key].at(stage)
 
-    def class_scores(self, dataset: LabelledDataset, templates: list[str]) -> Float[NDArray, "images classes"]:
+    def class_scores(self, source: Source, prompts: list[list[str]]) -> Float[NDArray, "images classes"]:
         """Log-scores of the classes for the rows of ``images``."""
-        classify = self.scorer.classes(fill_templates(dataset.class_names, templates))
-        rows = torch.from_numpy(self.images(dataset).values)
+        classify = self._scorer.classes(prompts)
+        rows = torch.from_numpy(self.images(source, self._scorer.kind).values)
+        device = self._how.model.logit_scale.device
         with torch.no_grad():
-            scores = [
-                classify(part.to(self.device)).float().cpu().numpy() for part in torch.split(rows, self.batch_size)
-            ]
-        return np.concatenate(scores)
+            parts = torch.split(rows, self._how.batch_size)
+            return np.concatenate([classify(part.to(device)).float().cpu().numpy() for part in parts])
+
+    def text_embeds(self, texts: Sequence[str]) -> Float[NDArray, "texts embed_dim"]:
+        """Texts as unit vectors in the space of the image features."""
+        embeds: NDArray = self._scorer.text_embeds(texts).cpu().numpy()
+        return embeds

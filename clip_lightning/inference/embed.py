@@ -11,9 +11,9 @@ from numpy import ndarray as NDArray
 from torch import multiprocessing
 from torch.multiprocessing.spawn import start_processes
 
-from clip_lightning.data import CenterCrop, ImageBatch, labelled_images
+from clip_lightning.data import CenterCrop, ImageBatch, images_of
 from clip_lightning.inference.feature_folder import FeatureFolder
-from clip_lightning.inference.images import FoundImages, UnlabelledImages
+from clip_lightning.inference.images import FoundImages
 from clip_lightning.models import CLIP
 from clip_lightning.objectives.scoring import evaluating
 
@@ -93,8 +93,7 @@ def part_batches(
     if not parts:
         return iter(())
     indices = np.concatenate([folder.description.indices(part) for part in parts])
-    images = UnlabelledImages(source, [], [])
-    return labelled_images(images, indices, transform, setting.batch_size, setting.num_workers)
+    return images_of(source, indices, transform, setting.batch_size, setting.num_workers)
 
 
 def check_batch_size(batch_size: int, part_size: int) -> None:

@@ -1,93 +1,144 @@
-"""Features of a labelled data set in one pass over its images, shared among the processes."""
+"""Features of a source in one pass over its images, shared among the processes."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy import ndarray as NDArray
 from torch import distributed
 
-from clip_lightning.data import ImageBatch, LabelledDataset, Transform, labelled_images
-from clip_lightning.data.features import Features
-from clip_lightning.objectives.base import Scorer
+from clip_lightning.data import ImageBatch, Source, Transform, images_of
+from clip_lightning.data.features import Features, Stage
+from clip_lightning.models import CLIP
+from clip_lightning.objectives.scoring import evaluating
+
+Rows = dict[Stage, Float[NDArray, "images channels"]]
+"""Rows of the same images at each stage."""
 
 
-class _Share(NamedTuple):
-    """What one process has encoded, in batches."""
-
-    indices: list[Int[NDArray, "batch"]]
-    values: list[Float[NDArray, "batch channels"]]
-    missing: dict[int, str]
-
-
-def image_features(
-    scorer: Scorer,
-    dataset: LabelledDataset,
-    transform: Transform,
-    batch_size: int = 256,
-    num_workers: int = 0,
-    device: torch.device | str = "cpu",
-    group: distributed.ProcessGroup | None = None,
-) -> Features:
-    """Encodes every image of a data set once. Collective: every process takes a share, and gets everything.
+class ImagePass(NamedTuple):
+    """How images are encoded; only the model and the transform change what the rows are.
 
     Args:
-        scorer: Encodes the images.
-        dataset: Images and labels.
+        model: Used in evaluation mode, on the device where it is.
         transform: Makes a fixed-size uint8 image of a stored one.
         batch_size: Images encoded at once.
         num_workers: Processes that decode images; 0 decodes in this one.
-        device: Where the scorer's model is.
+    """
+
+    model: CLIP
+    transform: Transform
+    batch_size: int = 256
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Some images of a source.
+
+    Args:
+        rows: In the order of ``index``; both stages are one array where nothing lies between them.
+        index: Index of each row in the source.
+        missing: For each index that could not be read, the reason.
+    """
+
+    rows: Rows
+    index: Int[NDArray, "images"]
+    missing: Mapping[int, str]
+
+    def at(self, stage: Stage) -> Features:
+        """The rows of one stage."""
+        return Features(self.rows[stage], self.index, self.missing)
+
+
+def encode_images(how: ImagePass, source: Source, indices: Int[NDArray, "images"]) -> Encoded:
+    """Encodes images in the order of their indices, each once, in this process."""
+    pooled: list[NDArray] = []
+    features: list[NDArray] = []
+    index: list[NDArray] = []
+    missing: dict[int, str] = {}
+    for batch in images_of(source, indices, how.transform, how.batch_size, how.num_workers):
+        missing.update(batch.missing)
+        if len(batch.indices):
+            at_pool, projected = _encode(how.model, batch)
+            index.append(batch.indices)
+            pooled.append(at_pool)
+            features.append(projected)
+    rows: Rows = {"pooled": _joined(pooled, how.model.image_encoder.output_dim)}
+    is_projected = how.model.image_projection is not None
+    rows["features"] = _joined(features, how.model.embed_dim) if is_projected else rows["pooled"]
+    return Encoded(rows, _joined(index), missing)
+
+
+def image_features(how: ImagePass, source: Source, group: distributed.ProcessGroup | None = None) -> Encoded:
+    """Encodes every image of a source once. Collective: every process takes a share, and gets everything.
+
+    Args:
+        how: The model and what else it takes.
+        source: The images.
         group: The processes that take part; None takes all, or this one alone where none others are known.
 
     Returns:
-        Rows in the order of the data set; damaged images are in ``missing``.
+        Rows in the order of the source; damaged images are in ``missing``.
 
     Raises:
         ValueError: If no image can be read, with the reason of the first.
     """
-    rank, world = _place(group)
+    rank, world = place_among(group)
     # Contiguous shares keep the reads of a shard together; they differ by one at most, and need no padding.
-    indices = np.array_split(np.arange(len(dataset)), world)[rank]
-    batches = labelled_images(dataset, indices, transform, batch_size, num_workers)
-    shares = _gathered(_encoded(scorer, batches, device), world, group)
-    missing = {index: reason for share in shares for index, reason in share.missing.items()}
-    values = [rows for share in shares for rows in share.values]
-    if not values:
+    share = encode_images(how, source, np.array_split(np.arange(len(source)), world)[rank])
+    return joined(source, _gathered(share, world, group))
+
+
+def joined(source: Source, parts: list[Encoded]) -> Encoded:
+    """All of a source from its parts.
+
+    Args:
+        source: The images.
+        parts: Each image in one of them.
+
+    Raises:
+        ValueError: If no image could be read, with the reason of the first.
+    """
+    missing = {index: reason for part in parts for index, reason in part.missing.items()}
+    index = np.concatenate([part.index for part in parts])
+    if not len(index):
         reason = next(iter(missing.values()), "it is empty")
-        raise ValueError(f"no image of {dataset.name!r} can be read: {reason}; check where its files are")
-    index = np.concatenate([rows for share in shares for rows in share.indices])
-    assert sorted([*index.tolist(), *missing]) == list(range(len(dataset))), "an index is lost or twice"
+        raise ValueError(f"no image of {source.name!r} can be read: {reason}; check where its files are")
+    assert sorted([*index.tolist(), *missing]) == list(range(len(source))), "an index is lost or twice"
     order = index.argsort()
-    return Features(np.concatenate(values)[order], index[order], targets(dataset, index[order]), missing)
+    pooled = np.concatenate([part.rows["pooled"] for part in parts])[order]
+    features = pooled
+    if any(part.rows["features"] is not part.rows["pooled"] for part in parts):
+        features = np.concatenate([part.rows["features"] for part in parts])[order]
+    return Encoded({"pooled": pooled, "features": features}, index[order], missing)
 
 
-def targets(dataset: LabelledDataset, index: Int[NDArray, "images"]) -> NDArray:
-    """Labels of the samples at the indices: int64, or rows of 0 and 1 (multi-label)."""
-    return np.asarray([dataset.target(int(place)) for place in index], dtype=np.int64)
-
-
-def _place(group: distributed.ProcessGroup | None) -> tuple[int, int]:
-    """Rank and number of processes."""
+def place_among(group: distributed.ProcessGroup | None) -> tuple[int, int]:
+    """Rank of this process, and number of processes."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(group), distributed.get_world_size(group)
 
 
-def _encoded(scorer: Scorer, batches: Iterator[ImageBatch], device: torch.device | str) -> _Share:
-    """Runs the batches through the scorer; only the rows stay, on the CPU."""
-    share = _Share([], [], {})
-    for indices, image, missing in batches:
-        share.missing.update(missing)
-        if len(indices):
-            share.indices.append(indices)
-            share.values.append(scorer.encode(image.to(device)).float().cpu().numpy())
-    return share
+def _encode(model: CLIP, batch: ImageBatch) -> tuple[Float[NDArray, "batch pooled"], Float[NDArray, "batch features"]]:
+    """A batch at both stages; only the rows stay, on the CPU."""
+    with evaluating(model):
+        pooled = model.pool_image(model.normalize(batch.image.to(model.logit_scale.device)))
+        features = model.project_image(pooled)
+    return pooled.float().cpu().numpy(), features.float().cpu().numpy()
 
 
-def _gathered(share: _Share, world: int, group: distributed.ProcessGroup | None) -> list[_Share]:
+def _joined(parts: list[NDArray], width: int | None = None) -> NDArray:
+    """The parts as one array; without any, an empty one of rows of a width, or of indices."""
+    if parts:
+        return np.concatenate(parts)
+    return np.zeros(0, np.int64) if width is None else np.zeros((0, width), np.float32)
+
+
+def _gathered(share: Encoded, world: int, group: distributed.ProcessGroup | None) -> list[Encoded]:
     """The shares of all processes, on each of them, in the order of the ranks."""
     if world == 1:
         return [share]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from braceexpand import braceexpand
 
-from clip_lightning.data import Damaged, LabelledDataset, RawSample, Source
+from clip_lightning.data import Damaged, RawSample, Source
 from clip_lightning.data.folder_files import Fingerprint, is_image, shown, walk
 from clip_lightning.data.manifest import read_image
 from clip_lightning.data.packed import PackedTexts
@@ -178,26 +178,6 @@ class ShardImages(FoundImages):
     def place(self, index: int) -> str:
         """The shard and the member in it."""
         return f"{self.file(index)}:{self.key(index)}"
-
-
-class UnlabelledImages(LabelledDataset):
-    """Images whose class is asked for, for the passes over labelled data sets; the label of each is -1.
-
-    Args:
-        source: The images.
-        class_names: One name or several of each class that they may be of.
-        templates: Sentences with a ``{}`` each.
-    """
-
-    def __init__(self, source: Source, class_names: list[list[str]], templates: list[str]) -> None:
-        self.source = source
-        self.name, self.split = source.name, "all"
-        self.class_names = class_names
-        self.templates = templates
-
-    def target(self, index: int) -> int:
-        """Not known."""
-        return -1
 
 
 def find_images(places: Sequence[str]) -> FoundImages:

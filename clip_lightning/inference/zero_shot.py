@@ -7,26 +7,7 @@ from torch import Tensor
 
 from clip_lightning.models import CLIP
 from clip_lightning.objectives.scoring import class_embeds
-from clip_lightning.text import Tokenizer, fill
-
-
-def fill_templates(class_names: Sequence[str | Sequence[str]], templates: Sequence[str]) -> list[list[str]]:
-    """Puts every name of a class into every template.
-
-    Args:
-        class_names: One name or several a class.
-        templates: Sentences with a ``{}`` each.
-
-    Returns:
-        The prompts of each class.
-
-    Raises:
-        ValueError: If there is no template, or one has no ``{}``.
-    """
-    if not templates:
-        raise ValueError('no templates to put the class names into; "{}" alone uses the bare names')
-    names_of_classes = [[names] if isinstance(names, str) else names for names in class_names]
-    return [[fill(template, name) for name in names for template in templates] for names in names_of_classes]
+from clip_lightning.text import Tokenizer, fill_templates
 
 
 def cut_prompts(tokenizer: Tokenizer, class_names: Sequence[Sequence[str]], prompts: Sequence[Sequence[str]]) -> int:

@@ -105,6 +105,10 @@ class CLIP(nn.Module, HasSpec):
         Raises:
             ValueError: If the images have another size, or are not normalised.
         """
+        return self.project_image(self.pool_image(image))
+
+    def pool_image(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch output_dim"]:
+        """What the image tower returns, before the projection into the shared space; arguments as ``encode_image``."""
         if not image.is_floating_point():
             raise ValueError(f"images are {image.dtype}; call normalize first: encode_image(normalize(image))")
         size = self.pixels.size
@@ -112,9 +116,14 @@ class CLIP(nn.Module, HasSpec):
             raise ValueError(
                 f"images are {tuple(image.shape[2:])} pixels; this model takes ({size}, {size}): resize them"
             )
-        features: Tensor = self.image_encoder(image)
-        if self.image_projection is not None:
-            features = self.image_projection(features)
+        pooled: Tensor = self.image_encoder(image)
+        return pooled
+
+    def project_image(self, image_pooled: Float[Tensor, "batch output_dim"]) -> Float[Tensor, "batch embed_dim"]:
+        """Features of what the image tower returned; the same where the tower has its projection inside."""
+        if self.image_projection is None:
+            return image_pooled
+        features: Tensor = self.image_projection(image_pooled)
         return features
 
     def encode_text(

@@ -5,10 +5,10 @@ parts without any objective knowing of it, and the loss is still that of the who
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, Protocol
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
@@ -21,11 +21,8 @@ from clip_lightning.text import Tokenizer
 class Scorer(Protocol):
     """Zero-shot scoring, so that evaluation needs to know neither the objective nor the task."""
 
-    kind: Literal["pooled", "features", "tokens"]
-    """What is computed, and worth keeping, once an image."""
-
-    def encode(self, image: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
-        """Pixels to the rows that ``classes`` scores."""
+    kind: Literal["pooled", "features"]
+    """Which rows of an image ``classes`` scores: what the image tower returns, or that projected."""
 
     def classes(
         self, prompts: list[list[str]]
@@ -33,7 +30,14 @@ class Scorer(Protocol):
         """Builds the classifier of the classes that are each described by a list of prompts.
 
         Returns:
-            A function from rows of ``encode`` to log-scores, larger being likelier; their softmax is the probability.
+            A function from rows of ``kind`` to log-scores, larger being likelier; their softmax is the probability.
+        """
+
+    def text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "texts embed_dim"]:
+        """Texts as unit vectors in the space of the image features.
+
+        Raises:
+            ValueError: If the model has no such space.
         """
 
 

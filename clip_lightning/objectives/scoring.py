@@ -1,11 +1,11 @@
 """Zero-shot scores of a contrastive model: classes are compared with images in the shared space."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,15 +51,28 @@ def class_embeds(
     if empty or not prompts:
         raise ValueError(f"classes without a prompt: {empty or 'all'}; give each class at least one")
     row = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompt for own in prompts for prompt in own))}
-    embeds = _text_embeds(model, tokenizer, list(row), batch_size)
+    embeds = text_embeds(model, tokenizer, list(row), batch_size)
     means = [embeds[[row[prompt] for prompt in dict.fromkeys(own)]].mean(dim=0) for own in prompts]
     return F.normalize(torch.stack(means), dim=-1)
 
 
-def _text_embeds(
-    model: CLIP, tokenizer: Tokenizer, texts: list[str], batch_size: int
+def text_embeds(
+    model: CLIP, tokenizer: Tokenizer, texts: list[str], batch_size: int = 256
 ) -> Float[Tensor, "texts embed_dim"]:
-    """Embeds of unit length; texts of like length go together, so that little padding is computed."""
+    """Text features of unit length; texts of like length go together, so that little padding is computed.
+
+    Args:
+        model: Its text tower is used, in evaluation mode, without gradients.
+        tokenizer: The one that the model was trained with.
+        texts: At least one.
+        batch_size: Texts encoded at once.
+
+    Returns:
+        Rows in float32, on the model's device.
+
+    Raises:
+        ValueError: If the model has no text tower.
+    """
     device = model.logit_scale.device
     text = tokenizer(texts)
     length = text_lengths(text, tokenizer.eos_id)
@@ -80,28 +93,31 @@ class ContrastiveScorer:
         tokenizer: The one that it was trained with.
     """
 
-    kind: Literal["pooled", "features", "tokens"] = "features"
+    kind: Literal["pooled", "features"] = "features"
 
     def __init__(self, model: CLIP, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
 
-    def encode(self, image: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed_dim"]:
-        """Image embeds: features of unit length, in float32."""
-        with evaluating(self.model):
-            features = self.model.encode_image(self.model.normalize(image))
-        return F.normalize(features.float(), dim=-1)
-
     def classes(
         self, prompts: list[list[str]]
     ) -> Callable[[Float[Tensor, "batch embed_dim"]], Float[Tensor, "batch classes"]]:
-        """Embeds the classes once, and returns the function from image embeds to scaled similarities."""
+        """Embeds the classes once, and returns the function from image features to scaled similarities."""
         scaled = self.model.logit_scale.detach().float().exp() * class_embeds(self.model, self.tokenizer, prompts)
 
         def scores(rows: Float[Tensor, "batch embed_dim"]) -> Float[Tensor, "batch classes"]:
             # Half precision would tie classes that are nearly alike.
             with torch.autocast(scaled.device.type, enabled=False):
-                product: Tensor = rows.to(scaled) @ scaled.T
+                product: Tensor = F.normalize(rows.to(scaled), dim=-1) @ scaled.T
             return product
 
         return scores
+
+    def text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "texts embed_dim"]:
+        """Text features of unit length, in float32; a text that is given twice is encoded once.
+
+        Raises:
+            ValueError: If the model has no text tower.
+        """
+        row = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        return text_embeds(self.model, self.tokenizer, list(row))[[row[text] for text in texts]]

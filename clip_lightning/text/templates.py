@@ -20,6 +20,25 @@ def fill(template: str, name: str) -> str:
     return template.replace(PLACEHOLDER, name)
 
 
+def fill_templates(class_names: Sequence[str | Sequence[str]], templates: Sequence[str]) -> list[list[str]]:
+    """Puts every name of a class into every template.
+
+    Args:
+        class_names: One name or several a class.
+        templates: Sentences with a ``{}`` each.
+
+    Returns:
+        The prompts of each class.
+
+    Raises:
+        ValueError: If there is no template, or one has no ``{}``.
+    """
+    if not templates:
+        raise ValueError('no templates to put the class names into; "{}" alone uses the bare names')
+    names_of_classes = [[names] if isinstance(names, str) else names for names in class_names]
+    return [[fill(template, name) for name in names for template in templates] for names in names_of_classes]
+
+
 def numbered_lines(path: str | Path) -> list[tuple[int, str]]:
     """Entries of a text file with one a line, and their line numbers from 1.
 

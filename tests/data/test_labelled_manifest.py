@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clip_lightning.data import CenterCrop, LabelledDataset, LabelledManifest, decode, labelled_images
+from clip_lightning.data import CenterCrop, LabelledDataset, LabelledManifest, decode, images_of
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_each_image_comes_once_or_is_missing(manifest, tmp_path, num_workers, ba
     (tmp_path / "5.png").write_bytes(b"torn")
     wanted = [8, 0, 5, 2, 3, 1]
     found, missing = [], {}
-    for batch in labelled_images(dataset, wanted, CenterCrop(4), batch_size, num_workers):
+    for batch in images_of(dataset.source, wanted, CenterCrop(4), batch_size, num_workers):
         assert batch.image.shape == (len(batch.indices), 3, 4, 4)
         assert batch.image.dtype == torch.uint8
         assert batch.image.float().mean(dim=(1, 2, 3)).tolist() == batch.indices.tolist()

@@ -11,7 +11,7 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from clip_lightning.__main__ import main
-from clip_lightning.data import CenterCrop, Damaged, TorchvisionLabels, decode, labelled_images
+from clip_lightning.data import CenterCrop, Damaged, TorchvisionLabels, decode, images_of
 from clip_lightning.data.torchvision_labels import open_vision_dataset
 from clip_lightning.results import read_results
 
@@ -70,7 +70,7 @@ def test_a_set_that_keeps_no_labels_is_read_for_them():
 def test_workers_read_the_same(cifar):
     found = TorchvisionLabels(datasets.CIFAR10(str(cifar[0]), train=False), ["a {}"])
     alone, shared = (
-        torch.cat([batch.image for batch in labelled_images(found, range(12), CenterCrop(16), 5, num_workers)])
+        torch.cat([batch.image for batch in images_of(found.source, range(12), CenterCrop(16), 5, num_workers)])
         for num_workers in (0, 2)
     )
     assert torch.equal(alone, shared)

@@ -13,7 +13,7 @@ class Labels(LabelledDataset):
     def __init__(self, classes=8, names=None, target=(), further=()):
         self.name, self.split, self.templates = "toy", "test", ["a photo of a {}.", "a {}"]
         self.class_names = names or [[f"thing {label}"] for label in range(classes)]
-        self._target, self._further = target, dict(further)
+        self._target, self._further, self.source = np.asarray(target, dtype=int), dict(further), None
 
     def target(self, index):
         return self._target[index]
@@ -25,24 +25,22 @@ class Labels(LabelledDataset):
 class Fixed:
     """A context with scores that the test made."""
 
-    def __init__(self, scores, target, missing=()):
+    def __init__(self, scores, missing=()):
         self.scores = np.asarray(scores, dtype=float)
-        self.features = Features(
-            self.scores, np.arange(len(scores)), np.asarray(target), dict.fromkeys(missing, "torn")
-        )
-        self.templates = None
+        self.features = Features(self.scores, np.arange(len(scores)), dict.fromkeys(missing, "torn"))
+        self.prompts = None
 
-    def images(self, dataset):
+    def images(self, source):
         return self.features
 
-    def class_scores(self, dataset, templates):
-        self.templates = templates
+    def class_scores(self, source, prompts):
+        self.prompts = prompts
         return self.scores
 
 
 def evaluate(scores, target, classes=8, further=(), **changes):
     evaluator = ZeroShot(Labels(classes, target=target, further=further))
-    results = evaluator.compute(evaluator.collect(Fixed(scores, target, **changes)))
+    results = evaluator.compute(evaluator.collect(Fixed(scores, **changes)))
     return {result.metric: result for result in results}
 
 
@@ -126,9 +124,9 @@ def test_a_class_with_one_sample_leaves_the_mean_without_interval():
 
 
 def test_own_templates_replace_those_of_the_data_set():
-    evaluator, context = ZeroShot(Labels(2, target=[0, 1]), ["{}"], name="bare"), Fixed(np.eye(2), [0, 1])
+    evaluator, context = ZeroShot(Labels(2, target=[0, 1]), ["{}"], name="bare"), Fixed(np.eye(2))
     result = evaluator.compute(evaluator.collect(context))[0]
-    assert context.templates == ["{}"]
+    assert context.prompts == [["thing 0"], ["thing 1"]]
     assert result.protocol["templates"] == ["{}"]
     assert result.name == "bare/toy/accuracy"
 
@@ -180,4 +178,4 @@ def test_a_sample_accepts_its_own_label():
 
     evaluator = ZeroShot(Wrong(target=np.arange(8)))
     with pytest.raises(ValueError, match=r"accepts the labels \[3\] for sample 0 of label 0"):
-        evaluator.collect(Fixed(np.eye(8), np.arange(8)))
+        evaluator.collect(Fixed(np.eye(8)))

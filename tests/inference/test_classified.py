@@ -6,10 +6,11 @@ import torch
 from trained_model import write_images, write_model
 
 from clip_lightning.data import CenterCrop
-from clip_lightning.inference import zero_shot_classifier
+from clip_lightning.inference import ImagePass, zero_shot_classifier
 from clip_lightning.inference.classify import Classified, classify
 from clip_lightning.inference.images import find_images
 from clip_lightning.interchange import load
+from clip_lightning.text import fill_templates
 
 NAMES, TEMPLATES = [["red circle"], ["star", "blue star"], ["ring"]], ["a {}", "the {}."]
 
@@ -20,8 +21,8 @@ def pretrained(tmp_path_factory):
 
 
 def run(pretrained, source, batch_size=4):
-    crop = CenterCrop.of(pretrained.model.pixels)
-    return classify(pretrained.scorer, crop, source, NAMES, TEMPLATES, batch_size)
+    how = ImagePass(pretrained.model, CenterCrop.of(pretrained.model.pixels), batch_size)
+    return classify(pretrained.scorer, how, source, fill_templates(NAMES, TEMPLATES))
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])

@@ -80,8 +80,8 @@ def test_the_parts_belong_together(open_clip_folders):
     reference, _, preprocess = open_clip.create_model_and_transforms(name)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     photo = Image.fromarray(pixels).resize((96, 80), Image.Resampling.BICUBIC)
-    _, _, transform, scorer, _ = clip_lightning.load(open_clip_folders["vit", True])
-    scores = scorer.classes([["a cat"], ["a dog"]])(scorer.encode(transform(photo)[None]))
+    model, _, transform, scorer, _ = clip_lightning.load(open_clip_folders["vit", True])
+    scores = scorer.classes([["a cat"], ["a dog"]])(model.encode_image(model.normalize(transform(photo)[None])))
     with torch.no_grad():
         image_features, text_features, scale = reference.eval()(
             preprocess(photo)[None], open_clip.get_tokenizer(name)(["a cat", "a dog"])

@@ -128,21 +128,21 @@ def test_lengths_count_up_to_the_first_end():
 
 
 def test_scores_are_scaled_cosines(model):
-    scorer = ContrastiveScorer(model, Letters())
-    image = torch.randint(256, (5, 3, 4, 4), dtype=torch.uint8)
-    rows = scorer.encode(image)
-    torch.testing.assert_close(rows.norm(dim=1), torch.ones(5))
-    assert not rows.requires_grad
-    model.eval()
-    expected = F.cosine_similarity(
-        model.encode_image(model.normalize(image))[:, None], reference(model, PROMPTS)[None], dim=2
-    )
-    torch.testing.assert_close(scorer.classes(PROMPTS)(rows), 20 * expected.detach())
+    rows = torch.randn(5, 16)
+    expected = F.cosine_similarity(rows[:, None], reference(model.eval(), PROMPTS)[None], dim=2)
+    torch.testing.assert_close(ContrastiveScorer(model, Letters()).classes(PROMPTS)(rows), 20 * expected.detach())
+
+
+def test_texts_are_embedded_each_in_its_place(model):
+    texts = ["ab", "abcd", "ab", "c"]
+    embeds = ContrastiveScorer(model, Letters()).text_embeds(texts)
+    assert not embeds.requires_grad
+    torch.testing.assert_close(embeds, reference(model.eval(), [[text] for text in texts]).detach())
 
 
 def test_scores_stay_in_float32_under_autocast(model):
     scorer = ContrastiveScorer(model, Letters())
-    rows = scorer.encode(torch.randint(256, (5, 3, 4, 4), dtype=torch.uint8))
+    rows = torch.randn(5, 16)
     exact = scorer.classes(PROMPTS)
     with torch.autocast("cpu", torch.bfloat16):
         scores = exact(rows)

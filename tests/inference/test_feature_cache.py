@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from grey import CROP, Grey, clip, how
+
+from clip_lightning.data.transforms import CenterCrop
+from clip_lightning.inference.context import LiveContext
+from clip_lightning.inference.feature_cache import FeatureCache
+from clip_lightning.inference.features import ImagePass, image_features
+from clip_lightning.objectives.scoring import ContrastiveScorer
+
+
+@pytest.fixture
+def source():
+    return Grey(11, damaged=(8,))
+
+
+def test_what_is_kept_is_what_one_pass_gives_and_no_image_is_encoded_again(tmp_path, source):
+    model, cache = clip(), FeatureCache(tmp_path, "model", part_size=4)
+    expected = image_features(how(model), source)
+    for _ in range(2):
+        kept = cache.features(how(model), source)
+        for stage in ("pooled", "features"):
+            np.testing.assert_allclose(kept.rows[stage], expected.rows[stage], rtol=1e-6)
+        np.testing.assert_array_equal(kept.index, expected.index)
+        assert kept.missing == {8: "torn"}
+    assert len(model.image_encoder.encoded) == 2 * 10
+
+
+def test_a_pass_that_was_killed_goes_on_behind_the_last_part(tmp_path, source):
+    cache, model = FeatureCache(tmp_path, "model", part_size=4), clip()
+    whole = cache.features(how(model), source)
+    parts = sorted(cache.folder(how(model), source).glob("*.safetensors"))
+    assert len(parts) == 3
+    parts[1].unlink()
+    parts[2].write_bytes(parts[2].read_bytes()[:-9])  # as a copy that was cut
+    again = clip()
+    found = cache.features(how(again), source)
+    assert again.image_encoder.encoded == [4, 5, 6, 7, 9, 10]
+    np.testing.assert_array_equal(found.rows["pooled"], whole.rows["pooled"])
+
+
+@pytest.mark.parametrize("change", ["model", "source", "transform", "part_size"])
+def test_other_weights_images_or_transforms_are_kept_apart(tmp_path, source, change):
+    model = clip()
+    FeatureCache(tmp_path, "model", 4).features(how(model), source)
+    other = FeatureCache(tmp_path, "other" if change == "model" else "model", 5 if change == "part_size" else 4)
+    changed = ImagePass(model, CenterCrop(4, resize="squash") if change == "transform" else CROP)
+    there = Grey(12) if change == "source" else source
+    assert not other.is_kept(changed, there)
+    assert FeatureCache(tmp_path, "model", 4).is_kept(how(model), source)
+
+
+def test_a_tower_without_projection_is_kept_once(tmp_path, source):
+    model = clip()
+    model.image_projection = None
+    cache = FeatureCache(tmp_path, "model")
+    cache.features(how(model), source)
+    kept = cache.features(how(model), source)
+    assert kept.rows["features"] is kept.rows["pooled"]
+
+
+def test_a_context_reads_what_is_kept(tmp_path, source):
+    model = clip()
+    first = LiveContext(ContrastiveScorer(model, None), how(model), FeatureCache(tmp_path, "model"))
+    rows = first.images(source)
+    again = clip()
+    second = LiveContext(ContrastiveScorer(again, None), how(again), FeatureCache(tmp_path, "model"))
+    np.testing.assert_array_equal(second.images(source).values, rows.values)
+    assert again.image_encoder.encoded == []
+    assert torch.equal(torch.from_numpy(rows.index), torch.arange(11)[torch.arange(11) != 8])
