@@ -10,6 +10,7 @@ VERBS = {
     "fit": ("fit.main", "train a model, evaluate it each epoch, track the run"),
     "validate": ("stored_run.validate", "give the figures of a run's checkpoint on its validation sets again"),
     "test": ("stored_run.test", "give the figures of a run's checkpoint on its test sets"),
+    "evaluate": ("evaluate.main", "measure trained models on labelled data, and compare them"),
     "reproduce": ("reproduce.main", "do a run again, and say what is equal and what is not"),
     "data": ("data.main", "show what a model will really see of its data"),
     "classify": ("classify.main", "say which of some classes images show, by the classes' names alone"),

@@ -64,9 +64,11 @@ class VerbParser(argparse.ArgumentParser):
         return self.parse_args(arguments)
 
 
-def add_checkpoint_options(parser: argparse.ArgumentParser, checkpoint_help: str, is_required: bool = True) -> None:
-    """The options that say where a model is, and what it may name."""
-    parser.add_argument("--checkpoint", required=is_required, help=checkpoint_help)
+def add_checkpoint_options(
+    parser: argparse.ArgumentParser, checkpoint_help: str, is_required: bool = True, nargs: str | None = None
+) -> None:
+    """The options that say where a model is, or several models are, and what they may name."""
+    parser.add_argument("--checkpoint", required=is_required, nargs=nargs, metavar="CHECKPOINT", help=checkpoint_help)
     parser.add_argument(
         *("--allow_module",), action="append", default=[], metavar="NAME",
         help="a module of yours whose classes the checkpoint may name, such as examples.mixer",
@@ -81,9 +83,11 @@ def add_activation_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick_gelu", choices=("true", "false"), help="for weights that do not say their activation")
 
 
-def add_model_options(parser: argparse.ArgumentParser, checkpoint_help: str, is_required: bool = True) -> None:
-    """The options that say which model is used, and where."""
-    add_checkpoint_options(parser, checkpoint_help, is_required)
+def add_model_options(
+    parser: argparse.ArgumentParser, checkpoint_help: str, is_required: bool = True, nargs: str | None = None
+) -> None:
+    """The options that say which model is used, or which models are, and where."""
+    add_checkpoint_options(parser, checkpoint_help, is_required, nargs)
     add_activation_option(parser)
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ...; by default cuda where there is one")
 

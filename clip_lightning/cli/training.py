@@ -5,14 +5,13 @@ import numbers
 import tempfile
 import warnings
 from argparse import ArgumentError
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jsonargparse
 import torch
 from jsonargparse.typing import register_type
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torchvision.datasets import VisionDataset
@@ -20,8 +19,9 @@ from torchvision.datasets import VisionDataset
 from clip_lightning.callbacks import Checkpoints, Guards, RunEvaluators, WeightAverages
 from clip_lightning.cli.compose import Config, is_flag, read_text, to_yaml
 from clip_lightning.cli.devices import check_devices
-from clip_lightning.cli.errors import UserError, is_users_mistake
+from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import with_suggestion
+from clip_lightning.cli.parsing import refusals
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
 from clip_lightning.data.torchvision_labels import open_vision_dataset
 from clip_lightning.datamodules import ImageTextDataModule
@@ -165,29 +165,8 @@ def build_cli(verb: str, config: Config, allow_modules: Collection[str] = ()) ->
     register_strategy()
     check_parts(config, allow_modules)
     check_devices(config)
-    try:
+    with refusals():
         return _parse(verb, _with_list_of_sources(config))
-    except (ArgumentError, jsonargparse.ArgumentError) as error:
-        raise UserError(with_suggestion(str(error))) from None
-    except Exception as error:
-        chain = list(_chain(error))
-        # Our own message, which names place and remedy, and not that of the library that it was made from.
-        if said := next((one for one in chain if is_users_mistake(one)), None):
-            raise UserError(str(said)) from error
-        if isinstance(cause := chain[-1], ModuleNotFoundError):
-            raise UserError(f"package {cause.name!r} is not installed; pip install {cause.name}") from error
-        # While parts are built, a refused value is the user's, whoever's part refuses it.
-        is_unknown = isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause)
-        if is_unknown or isinstance(cause, ValueError | MisconfigurationException | OSError):
-            raise UserError(str(cause)) from error
-        raise
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from, one after another: the parser wraps what a part's constructor raises."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _with_list_of_sources(config: Config) -> Config:

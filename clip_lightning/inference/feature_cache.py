@@ -2,37 +2,48 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
-from torch import distributed
+from torch import distributed, nn
 
 from clip_lightning.data import Source
 from clip_lightning.files import write_atomically
+from clip_lightning.inference.feature_folder import weights_hash
 from clip_lightning.inference.features import Encoded, ImagePass, encode_images, joined, place_among
+from clip_lightning.models import CLIP
 from clip_lightning.spec import spec_of
 
 PART_SIZE = 4096
 """Images in a file. What is done of a part is lost where a process is killed, what is done of others is not."""
 
 
+def _nobody(line: str) -> None:
+    """Hears nothing."""
+
+
 class FeatureCache:
-    """A folder of features for each model, source and transform, in parts that are there whole or not at all.
+    """A folder of features for each source, transform and model, in parts that are there whole or not at all.
 
     Processes share the parts that are missing, and the next call goes on where one was killed.
 
     Args:
         path: The folder; it is made when something is kept.
-        model: Hash of the weights and of what else determines the rows, such as the activation.
+        model: Hash of the weights and of what else determines the rows, as ``image_tower_hash`` has it.
+        tell: Is told in a line what is read and what is made.
         part_size: Images in a part, at least 1.
     """
 
-    def __init__(self, path: Path, model: str, part_size: int = PART_SIZE) -> None:
+    def __init__(
+        self, path: Path, model: str, tell: Callable[[str], None] = _nobody, part_size: int = PART_SIZE
+    ) -> None:
         self.path = path
         self.part_size = part_size
         self._model = model
+        self._tell = tell
 
     def features(self, how: ImagePass, source: Source, group: distributed.ProcessGroup | None = None) -> Encoded:
         """Rows of every image of a source: those that are kept, and the others after they have been made and kept.
@@ -51,30 +62,48 @@ class FeatureCache:
         folder = self.folder(how, source)
         parts = np.array_split(np.arange(len(source)), max(-(-len(source) // self.part_size), 1))
         rank, world = place_among(group)
-        mine = parts[rank::world]
-        for number, indices in zip(range(rank, len(parts), world), mine, strict=True):
-            file = _file(folder, number)
-            if not _is_whole(file):
-                folder.mkdir(parents=True, exist_ok=True)
-                write_atomically(file, _packed(encode_images(how, source, indices)))
-        if world > 1:
-            distributed.barrier(group)
+        # All look before any writes, so that all see the same.
+        absent = [number for number in range(len(parts)) if not _is_whole(_file(folder, number))]
+        self._tell(self._plan(source, folder, sum(len(parts[number]) for number in absent)))
+        _wait(world, group)
+        for number in absent[rank::world]:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(_file(folder, number), _packed(encode_images(how, source, parts[number])))
+        _wait(world, group)
         return joined(source, [_read(_file(folder, number)) for number in range(len(parts))])
 
-    def is_kept(self, how: ImagePass, source: Source) -> bool:
-        """Whether some of a source's features are there already."""
-        return self.folder(how, source).is_dir()
-
     def folder(self, how: ImagePass, source: Source) -> Path:
-        """Where the features of a source are."""
-        named = (
-            self._model,
-            source.fingerprint,
-            len(source),
-            json.dumps(spec_of(how.transform), sort_keys=True),
-            self.part_size,
-        )
-        return self.path / hashlib.sha256(repr(named).encode()).hexdigest()[:32]
+        """Where the features of a source are: beside those of other models."""
+        transform = json.dumps(spec_of(how.transform), sort_keys=True)
+        images = hashlib.sha256(repr((source.fingerprint, len(source), transform, self.part_size)).encode())
+        return self.path / images.hexdigest()[:16] / self._model[:16]
+
+    def _plan(self, source: Source, folder: Path, absent: int) -> str:
+        """What will be read, and what made."""
+        if not absent:
+            return f"{source.name}: features of {len(source):,} images, from {folder}"
+        line = f"{source.name}: {absent:,} images to encode"
+        if absent < len(source):
+            return f"{line}, {len(source) - absent:,} are done"
+        others = folder.parent.is_dir() and any(folder.parent.iterdir())
+        return f"{line}; what is kept of them is of other weights" if others else line
+
+
+def image_tower_hash(model: CLIP) -> str:
+    """SHA-256 of all that determines an image's rows: weights, architecture, activation, normalisation.
+
+    Models that share an image tower, as with a locked one, share it.
+    """
+    towers = nn.ModuleDict({"image_encoder": model.image_encoder})
+    if model.image_projection is not None:
+        towers["image_projection"] = model.image_projection
+    described = json.dumps([spec_of(model.image_encoder), spec_of(model.pixels)], sort_keys=True)
+    return hashlib.sha256(f"{weights_hash(towers)} {described}".encode()).hexdigest()
+
+
+def _wait(world: int, group: distributed.ProcessGroup | None) -> None:
+    if world > 1:
+        distributed.barrier(group)
 
 
 def _file(folder: Path, number: int) -> Path:

@@ -1,6 +1,6 @@
 """Features of a source in one pass over its images, shared among the processes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,12 +26,14 @@ class ImagePass(NamedTuple):
         transform: Makes a fixed-size uint8 image of a stored one.
         batch_size: Images encoded at once.
         num_workers: Processes that decode images; 0 decodes in this one.
+        progress: Is told of the number of images after each batch, those included that could not be read.
     """
 
     model: CLIP
     transform: Transform
     batch_size: int = 256
     num_workers: int = 0
+    progress: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def encode_images(how: ImagePass, source: Source, indices: Int[NDArray, "images"
             index.append(batch.indices)
             pooled.append(at_pool)
             features.append(projected)
+        if how.progress is not None:
+            how.progress(len(batch.indices) + len(batch.missing))
     rows: Rows = {"pooled": _joined(pooled, how.model.image_encoder.output_dim)}
     is_projected = how.model.image_projection is not None
     rows["features"] = _joined(features, how.model.embed_dim) if is_projected else rows["pooled"]

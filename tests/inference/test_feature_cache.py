@@ -5,8 +5,9 @@ from grey import CROP, Grey, clip, how
 
 from clip_lightning.data.transforms import CenterCrop
 from clip_lightning.inference.context import LiveContext
-from clip_lightning.inference.feature_cache import FeatureCache
+from clip_lightning.inference.feature_cache import FeatureCache, image_tower_hash
 from clip_lightning.inference.features import ImagePass, image_features
+from clip_lightning.models import CLIP, VisionTransformer
 from clip_lightning.objectives.scoring import ContrastiveScorer
 
 
@@ -35,7 +36,9 @@ def test_a_pass_that_was_killed_goes_on_behind_the_last_part(tmp_path, source):
     parts[1].unlink()
     parts[2].write_bytes(parts[2].read_bytes()[:-9])  # as a copy that was cut
     again = clip()
-    found = cache.features(how(again), source)
+    told = []
+    found = FeatureCache(tmp_path, "model", told.append, part_size=4).features(how(again), source)
+    assert told == ["grey: 7 images to encode, 4 are done"]
     assert again.image_encoder.encoded == [4, 5, 6, 7, 9, 10]
     np.testing.assert_array_equal(found.rows["pooled"], whole.rows["pooled"])
 
@@ -43,12 +46,14 @@ def test_a_pass_that_was_killed_goes_on_behind_the_last_part(tmp_path, source):
 @pytest.mark.parametrize("change", ["model", "source", "transform", "part_size"])
 def test_other_weights_images_or_transforms_are_kept_apart(tmp_path, source, change):
     model = clip()
-    FeatureCache(tmp_path, "model", 4).features(how(model), source)
-    other = FeatureCache(tmp_path, "other" if change == "model" else "model", 5 if change == "part_size" else 4)
+    FeatureCache(tmp_path, "model", part_size=4).features(how(model), source)
+    told = []
+    size = 5 if change == "part_size" else 4
+    other = FeatureCache(tmp_path, "other" if change == "model" else "model", told.append, size)
     changed = ImagePass(model, CenterCrop(4, resize="squash") if change == "transform" else CROP)
-    there = Grey(12) if change == "source" else source
-    assert not other.is_kept(changed, there)
-    assert FeatureCache(tmp_path, "model", 4).is_kept(how(model), source)
+    other.features(changed, Grey(12) if change == "source" else source)
+    assert len(model.image_encoder.encoded) == 10 + (12 if change == "source" else 10)
+    assert ("11 images to encode; what is kept of them is of other weights" in told[0]) == (change == "model")
 
 
 def test_a_tower_without_projection_is_kept_once(tmp_path, source):
@@ -69,3 +74,17 @@ def test_a_context_reads_what_is_kept(tmp_path, source):
     np.testing.assert_array_equal(second.images(source).values, rows.values)
     assert again.image_encoder.encoded == []
     assert torch.equal(torch.from_numpy(rows.index), torch.arange(11)[torch.arange(11) != 8])
+
+
+def test_the_hash_is_of_what_determines_the_rows():
+    model, other = clip(), clip()
+    assert image_tower_hash(model) == image_tower_hash(other)
+    other.logit_scale.data += 1
+    assert image_tower_hash(model) == image_tower_hash(other)
+    other.image_projection.weight.data[0, 0] += 1
+    assert image_tower_hash(model) != image_tower_hash(other)
+    gelu, quick = (
+        CLIP(VisionTransformer(8, 8, 64, 1, 1, quick_gelu=quick), None, embed_dim=3) for quick in (False, True)
+    )
+    quick.load_state_dict(gelu.state_dict())
+    assert image_tower_hash(gelu) != image_tower_hash(quick)

@@ -1,0 +1,82 @@
+"""A configuration becomes evaluators, for ``evaluate``."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import jsonargparse
+from torchvision.datasets import VisionDataset
+
+from clip_lightning.cli.compose import Config, read_text
+from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.parsing import refusals
+from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
+from clip_lightning.data.torchvision_labels import open_vision_dataset
+from clip_lightning.evaluation import Evaluator
+
+KEYS = ("config", "name", "evaluators")
+"""Top-level keys; ``--config`` is one on the command line only."""
+
+
+def build_evaluators(config: Config, allow_modules: Collection[str] = ()) -> tuple[dict[str, Evaluator], Config]:
+    """Builds what a configuration names.
+
+    Args:
+        config: Composed configuration.
+        allow_modules: Modules of installed packages that may be named though they hold no parts.
+
+    Returns:
+        The evaluators by their names in the configuration, and the configuration with all defaults, as plain data.
+
+    Raises:
+        UserError: If there are none, or one is not accepted, with the nearest name where one is misspelt.
+        ValueError: If the configuration names what is no part.
+    """
+    named = config.get("evaluators") or {}
+    if not isinstance(named, Mapping):
+        raise UserError(f"evaluators is a {type(named).__name__}; it is a mapping of names to evaluators")
+    named = {name: one for name, one in named.items() if one is not None}
+    if not named:
+        raise UserError("there are no evaluators; name a file of them, as in --config configs/evaluate/quick.yaml")
+    config = {**config, "evaluators": named}
+    check_parts(config, allow_modules)
+    parser = _parser()
+    with refusals():
+        parsed = parser.parse_object(config)
+        resolved: Config = read_text(parser.dump(parsed, skip_none=False))
+        evaluators: dict[str, Evaluator] = parser.instantiate_classes(parsed).evaluators
+    _check_prefixes(evaluators)
+    return evaluators, resolved
+
+
+def show_help(flags: Sequence[str]) -> int:
+    """Prints what ``--evaluators.help CLASS`` asks for.
+
+    Returns:
+        Exit code.
+    """
+    with refusals():
+        try:
+            _parser().parse_args(list(flags))
+        except SystemExit as done:
+            return int(done.code or 0)
+    return 0
+
+
+def _parser() -> jsonargparse.ArgumentParser:
+    refuse_what_is_no_part()
+    parser = jsonargparse.ArgumentParser("clip_lightning evaluate", exit_on_error=False)
+    parser.add_argument("--name", type=str, default="evaluate", help="Name of the evaluation.")
+    parser.add_argument("--evaluators", type=dict[str, Evaluator], help="What is measured, by name.")
+    parser.add_instantiator(open_vision_dataset, VisionDataset)
+    return parser
+
+
+def _check_prefixes(evaluators: Mapping[str, Evaluator]) -> None:
+    """Refuses two evaluators that would report under one name."""
+    first: dict[str, str] = {}
+    for name, evaluator in evaluators.items():
+        other = first.setdefault(evaluator.prefix, name)
+        if other != name:
+            raise UserError(
+                f"evaluators {other!r} and {name!r} both report {evaluator.prefix!r}; give one of them another name, "
+                f"as in --evaluators.{name}.name other"
+            )
