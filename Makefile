@@ -2,6 +2,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+TWO_WORKERS := --numprocesses 2 --dist loadgroup
 
 .PHONY: install quickstart test test-slow lint types help
 help:
@@ -23,7 +24,7 @@ quickstart: $(STAMP)
 	$(PYTHON) -m clip_lightning fit --config configs/quickstart.yaml
 
 test: $(STAMP)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(TWO_WORKERS)
 
 test-slow: $(STAMP)
 	$(PYTHON) -m pytest -m slow

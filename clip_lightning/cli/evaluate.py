@@ -32,9 +32,8 @@ DESCRIPTION = """Measures trained models: zero-shot classification, probes, retr
   python -m clip_lightning evaluate --checkpoint runs/NAME/TIME/checkpoints/best.ckpt \\
       --config configs/evaluate/quick.yaml
 
-Each --config adds evaluators, which have names: --evaluators.NAME.templates '["a {}"]' changes one, and
---evaluators.NAME null leaves it out. Features are kept in --cache, so nothing is encoded twice, and what was
-interrupted goes on. torchrun shares the images among processes. Several --checkpoint are compared with the first."""
+Features are kept in --cache, so nothing is encoded twice, and what was interrupted goes on. torchrun shares the images
+among processes. Several checkpoints are compared with the first."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -85,6 +84,9 @@ def _parser() -> VerbParser:
     parser = VerbParser("evaluate", DESCRIPTION)
     several = "checkpoints of runs, or what else clip_lightning.load takes; several are compared with the first"
     add_model_options(parser, several, nargs="+")
+    # These two are taken out before the others are read.
+    parser.add_argument("--config", metavar="FILE", help="file of evaluators; several add theirs")
+    parser.add_argument("--evaluators.NAME.KEY", metavar="VALUE", help="changes one; null takes it out")
     parser.add_argument("--output", type=Path, help="folder of the results; by default a new one, runs/NAME/TIME")
     parser.add_argument(
         *("--cache",), type=Path, default=Path("runs/features"), help="folder that keeps features (%(default)s)"

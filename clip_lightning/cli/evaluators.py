@@ -15,6 +15,8 @@ from clip_lightning.evaluation import Evaluator
 KEYS = ("config", "name", "evaluators")
 """Top-level keys; ``--config`` is one on the command line only."""
 
+_INSTANTIATORS = [(open_vision_dataset, VisionDataset, True)]
+
 
 def build_evaluators(config: Config, allow_modules: Collection[str] = ()) -> tuple[dict[str, Evaluator], Config]:
     """Builds what a configuration names.
@@ -41,8 +43,8 @@ def build_evaluators(config: Config, allow_modules: Collection[str] = ()) -> tup
     parser = _parser()
     with refusals():
         parsed = parser.parse_object(config)
-        resolved: Config = read_text(parser.dump(parsed, skip_none=False))
-        evaluators: dict[str, Evaluator] = parser.instantiate_classes(parsed).evaluators
+        resolved: Config = read_text(parser.dump(parsed, skip_unset=False))
+        evaluators: dict[str, Evaluator] = parser.instantiate(parsed, instantiators=_INSTANTIATORS).evaluators
     _check_prefixes(evaluators)
     return evaluators, resolved
 
@@ -66,7 +68,6 @@ def _parser() -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser("clip_lightning evaluate", exit_on_error=False)
     parser.add_argument("--name", type=str, default="evaluate", help="Name of the evaluation.")
     parser.add_argument("--evaluators", type=dict[str, Evaluator], help="What is measured, by name.")
-    parser.add_instantiator(open_vision_dataset, VisionDataset)
     return parser
 
 

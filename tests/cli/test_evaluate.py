@@ -1,0 +1,164 @@
+"""``evaluate``: figures of models on labelled data, by the real command line."""
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from trained_model import write_model
+
+import clip_lightning
+from clip_lightning.__main__ import main
+from clip_lightning.cli.evaluate import labels_of
+from clip_lightning.data import ShapeScenesLabels
+from clip_lightning.inference import zero_shot_classifier
+from clip_lightning.results import read_results
+
+SCENES = {"class_path": "ShapeScenesLabels", "init_args": {"split": "test", "size": 48}}
+CONFIG = {"evaluators": {"scenes": {"class_path": "ZeroShot", "init_args": {"dataset": SCENES}}}}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A model and a configuration, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "model.ckpt")
+    (tmp_path / "scenes.yaml").write_text(yaml.dump(CONFIG))
+    return tmp_path
+
+
+def arguments(*more, checkpoints=("model.ckpt",), output="out"):
+    return [
+        *("evaluate", "--checkpoint", *checkpoints, "--config", "scenes.yaml", "--output", output, "--no_tracking"),
+        *("--num_workers", "0", *more),
+    ]
+
+
+def test_the_figures_are_those_of_the_model(folder, capsys):
+    assert main(arguments()) == 0
+    rows = {row.metric: row for row in read_results("out/results.json")}
+    model, tokenizer, transform, *_ = clip_lightning.load("model.ckpt")
+    dataset = ShapeScenesLabels("test", size=48)
+    with torch.no_grad():
+        pixels = torch.stack([transform(dataset.source.read(index).image) for index in range(48)])
+        embeds = torch.nn.functional.normalize(model.encode_image(model.normalize(pixels)), dim=1)
+        classes = zero_shot_classifier(model, tokenizer, dataset.class_names, dataset.templates)
+    hits = (embeds @ classes.T).argmax(dim=1) == torch.tensor([dataset.target(index) for index in range(48)])
+    assert rows["accuracy"].value == pytest.approx(hits.float().mean().item())
+    assert rows["accuracy"].n == 48
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "out"
+    assert "zero_shot/shape_scenes/accuracy" in printed.out
+    assert "shape_scenes: 48 images to encode" in printed.err
+    resolved = yaml.safe_load((folder / "out" / "config.yaml").read_text())
+    assert resolved["checkpoint"] == ["model.ckpt"]
+    assert resolved["evaluators"]["scenes"]["init_args"]["dataset"]["init_args"]["seed"] == 0
+
+
+def test_a_second_run_encodes_nothing_and_finds_the_same(folder, capsys):
+    assert main(arguments()) == 0
+    first = (folder / "out" / "results.json").read_bytes()
+    capsys.readouterr()
+    assert main(arguments()) == 0
+    assert "shape_scenes: features of 48 images, from runs/features/" in capsys.readouterr().err
+    assert (folder / "out" / "results.json").read_bytes() == first
+
+
+def test_other_weights_are_said_and_encoded_anew(folder, capsys):
+    assert main(arguments()) == 0
+    write_model(folder / "model.ckpt", seed=1)
+    assert main(arguments()) == 0
+    assert "48 images to encode; what is kept of them is of other weights" in capsys.readouterr().err
+
+
+def test_files_add_evaluators_and_null_takes_one_out(folder):
+    heldout = {"class_path": "ShapeScenesLabels", "init_args": {"split": "heldout", "size": 8}}
+    more = {"evaluators": {"heldout": {"class_path": "ZeroShot", "init_args": {"dataset": heldout}}}}
+    (folder / "more.yaml").write_text(yaml.dump(more))
+    assert main(arguments("--config", "more.yaml")) == 0
+    sources = ["shape_scenes", "shape_scenes_heldout"]
+    assert list(dict.fromkeys(row.source for row in read_results("out/results.json"))) == sources
+    assert main(arguments("--config", "more.yaml", "--evaluators.scenes", "null", output="fewer")) == 0
+    assert {row.source for row in read_results("fewer/results.json")} == {"shape_scenes_heldout"}
+
+
+def test_the_rows_of_several_models_name_them(folder):
+    write_model(folder / "other.ckpt", seed=1)
+    assert main(arguments(checkpoints=("model.ckpt", "other.ckpt"))) == 0
+    rows = read_results("out/results.json")
+    assert [row.model for row in rows if row.metric == "accuracy"] == ["model.ckpt", "other.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "labels"),
+    [
+        (["runs/a/best.ckpt"], [""]),
+        (["runs/a/1/checkpoints/best.ckpt", "runs/b/2/checkpoints/best.ckpt"], ["a/1", "b/2"]),
+        (["a/best.ckpt", "a/last.ckpt"], ["best.ckpt", "last.ckpt"]),
+        (["a.pt", "x/a.pt"], ["a.pt", "x/a.pt"]),
+        (["x", "x/y"], ["x", "y"]),
+    ],
+)
+def test_labels_tell_paths_apart_in_few_words(paths, labels):
+    assert labels_of(paths) == labels
+    assert len(set(labels)) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--evaluators.scenes", "null"], "there are no evaluators; name a file of them"),
+        (["--evaluators.scenes.datset", "1"], "did you mean 'dataset'?"),
+        (["--evaluators.other", "{class_path: ZeroShott}"], "did you mean 'ZeroShot'?"),
+        (["--evaluators.other", yaml.dump(CONFIG["evaluators"]["scenes"], default_flow_style=True)],
+         "evaluators 'scenes' and 'other' both report 'zero_shot/shape_scenes'"),
+        (["--evaluator", "x"], "did you mean --evaluators.NAME.KEY?"),
+        (["--config", "scene.yaml"], "did you mean 'scenes.yaml'?"),
+        (["--evaluators.scenes.dataset.split", "train"], "the split 'train' has scenes without"),
+        (["--evaluators", "[1]"], "it is a mapping of names"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_message_and_leaves_no_folder(folder, capsys, more, message):
+    assert main(arguments(*more)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (folder / "out").exists()
+
+
+def test_a_folder_of_another_configuration_is_left_alone(folder, capsys):
+    assert main(arguments()) == 0
+    before = (folder / "out" / "results.json").read_bytes()
+    assert main(arguments("--evaluators.scenes.templates", '["a {}"]')) == 2
+    assert "evaluators.scenes.init_args.templates differ; choose another --output" in capsys.readouterr().err
+    assert (folder / "out" / "results.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_processes_of_a_launcher_share_the_images(folder):
+    assert main(arguments(output="alone")) == 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+    command = [*launcher, "clip_lightning", *arguments("--cache", "shared")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "out"
+    values = [[row.value for row in read_results(f"{output}/results.json")] for output in ("alone", "out")]
+    assert values[0] == pytest.approx(values[1])
+
+
+@pytest.mark.slow
+def test_mlflow_has_the_figures_once_however_often_they_are_measured(folder, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    for _ in range(2):
+        assert main([argument for argument in arguments() if argument != "--no_tracking"]) == 0
+    assert main(["sync", "out"]) == 0
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as store:
+        stored = dict(store.execute("select key, value from metrics where key like 'test/%'").fetchall())
+        points = store.execute("select count(*) from metrics where key like 'test/%'").fetchone()[0]
+    assert stored == {f"test/{row.name}": pytest.approx(row.value) for row in read_results("out/results.json")}
+    assert points == len(stored)
