@@ -1,6 +1,6 @@
 """Prompt templates, and the text files that hold templates or names."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clip_lightning.text.packaged import is_packaged, packaged
@@ -15,28 +15,49 @@ def fill(template: str, name: str) -> str:
         ValueError: If the template has no placeholder.
     """
     if PLACEHOLDER not in template:
-        raise ValueError(f"template {template!r} has no place for the name; write {PLACEHOLDER} where it goes")
+        raise ValueError(
+            f"template {template!r} has no place for the name; write {PLACEHOLDER} where it goes, "
+            f"or {PLACEHOLDER!r} alone if the names are the whole prompts"
+        )
     # Not str.format: a name may contain braces.
     return template.replace(PLACEHOLDER, name)
 
 
-def fill_templates(class_names: Sequence[str | Sequence[str]], templates: Sequence[str]) -> list[list[str]]:
+def as_template(template: str | Callable[[str], str]) -> str:
+    """A sentence with ``{}`` for the name, from any of the forms in use.
+
+    Args:
+        template: A sentence with ``{}``, or with ``{c}`` as clip-benchmark has it, or a function of the name as
+            open_clip has it. ``"{}"`` alone is for class names that are whole sentences.
+
+    Raises:
+        ValueError: If it has no place for the name.
+    """
+    sentence = template(PLACEHOLDER) if callable(template) else template.replace("{c}", PLACEHOLDER)
+    fill(sentence, "")
+    return sentence
+
+
+def fill_templates(
+    class_names: Sequence[str | Sequence[str]], templates: Sequence[str | Callable[[str], str]]
+) -> list[list[str]]:
     """Puts every name of a class into every template.
 
     Args:
         class_names: One name or several a class.
-        templates: Sentences with a ``{}`` each.
+        templates: Templates in any form that ``as_template`` takes.
 
     Returns:
         The prompts of each class.
 
     Raises:
-        ValueError: If there is no template, or one has no ``{}``.
+        ValueError: If there is no template, or one has no place for the name.
     """
     if not templates:
         raise ValueError('no templates to put the class names into; "{}" alone uses the bare names')
+    sentences = [as_template(template) for template in templates]
     names_of_classes = [[names] if isinstance(names, str) else names for names in class_names]
-    return [[fill(template, name) for name in names for template in templates] for names in names_of_classes]
+    return [[fill(template, name) for name in names for template in sentences] for names in names_of_classes]
 
 
 def numbered_lines(path: str | Path) -> list[tuple[int, str]]:
@@ -69,20 +90,23 @@ def read_lines(path: str | Path) -> list[str]:
     return [line for _, line in numbered_lines(path)]
 
 
-def read_templates(templates: Sequence[str] | str | Path) -> list[str]:
+def read_templates(templates: Sequence[str | Callable[[str], str]] | str | Path) -> list[str]:
     """Templates from a list, from a text file with one a line, or from a package.
 
     Args:
-        templates: Sentences with a ``{}`` each, or the path of a file of them, or the name of a list in an installed
-            package, such as ``open_clip:OPENAI_IMAGENET_TEMPLATES``, of sentences or of functions of a name.
+        templates: Templates in any form that ``as_template`` takes, or the path of a file of them, or the name of a
+            list in an installed package, such as ``open_clip:OPENAI_IMAGENET_TEMPLATES``.
+
+    Returns:
+        Sentences with a ``{}`` each.
 
     Raises:
         ValueError: If a template has no placeholder (with its file and line), or there are none.
     """
+    placed: list[tuple[str, str | Callable[[str], str]]]
     if is_packaged(templates):
-        found = packaged(str(templates))
-        placed = [(f"{templates}: ", one(PLACEHOLDER) if callable(one) else str(one)) for one in found]
-    elif isinstance(templates, str) and PLACEHOLDER in templates:
+        placed = [(f"{templates}: ", template) for template in packaged(str(templates))]
+    elif isinstance(templates, str) and ("{}" in templates or "{c}" in templates):
         raise ValueError(f"templates is one sentence, {templates!r}; give a list of them, [{templates!r}]")
     elif isinstance(templates, str | Path):
         placed = [(f"{templates}:{number}: ", line) for number, line in numbered_lines(templates)]
@@ -90,9 +114,11 @@ def read_templates(templates: Sequence[str] | str | Path) -> list[str]:
         placed = [("", template) for template in templates]
     if not placed:
         raise ValueError(f'templates is an empty list; "{PLACEHOLDER}" alone uses the bare names')
-    for place, template in placed:
-        try:
-            fill(template, "")
-        except ValueError as error:
-            raise ValueError(f"{place}{error}") from None
-    return [template for _, template in placed]
+    return [_read(template, place) for place, template in placed]
+
+
+def _read(template: str | Callable[[str], str], place: str) -> str:
+    try:
+        return as_template(template)
+    except ValueError as error:
+        raise ValueError(f"{place}{error}") from None

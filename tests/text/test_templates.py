@@ -12,6 +12,22 @@ def test_template_without_place_is_refused():
         fill("a photo of a dog", "cat")
 
 
+def test_the_forms_in_use_are_one():
+    sentences = ["a photo of a {}.", "{}, a kind of {}"]
+    assert read_templates(["a photo of a {c}.", "{c}, a kind of {c}"]) == sentences
+    assert read_templates([lambda name: f"a photo of a {name}.", lambda name: f"{name}, a kind of {name}"]) == sentences
+    assert read_templates("open_clip:OPENAI_IMAGENET_TEMPLATES")[0] == "a bad photo of a {}."
+
+
+def test_names_that_are_whole_prompts_have_an_explicit_template():
+    name = "a photo i took with a car nearby."
+    assert [fill(template, name) for template in read_templates(["{c}"])] == [name]
+    with pytest.raises(ValueError, match=r"'\{\}' alone if the names are the whole prompts"):
+        read_templates(["a photo i took with a car nearby."])
+    with pytest.raises(ValueError, match="has no place for the name"):
+        read_templates([lambda name: "a photo"])
+
+
 def test_file_and_list_agree(tmp_path):
     path = tmp_path / "templates.txt"
     path.write_text("# two\n\na photo of a {}.\n  a drawing of {}.  \n")
