@@ -1,6 +1,7 @@
 """Confidence intervals. No torch."""
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
@@ -65,7 +66,34 @@ def bootstrap_mean_per_class(
         if n < 2:
             return None
         means += rng.multinomial(n, counts / n, size=RESAMPLES) @ distinct / n
-    if np.ptp(means) == 0:
+    return _percentiles(means / len(present))
+
+
+def bootstrap_interval(
+    statistic: Callable[[Int[NDArray, "samples"]], float], n: int, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % percentile bootstrap interval of any function of samples.
+
+    Args:
+        statistic: The figure when each sample counts as often as it says; NaN where it is not defined, as of a class
+            that no sample drawn belongs to. Such draws are left out.
+        n: Number of samples, at least 1.
+        seed: Of the random draws.
+
+    Returns:
+        Lower and upper end; None if all draws give the same, which shows no spread.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    """
+    rng = np.random.default_rng(seed)
+    draws = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(RESAMPLES))
+    return _percentiles(np.array([statistic(counts) for counts in draws]))
+
+
+def _percentiles(draws: Float[NDArray, "draws"]) -> tuple[float, float] | None:
+    """The middle 95 % of draws; None where they show no spread."""
+    defined = draws[~np.isnan(draws)]
+    if len(defined) == 0 or np.ptp(defined) == 0:
         return None
-    low, high = np.quantile(means / len(present), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from clip_lightning.stats import bootstrap_mean_per_class, wilson_interval
+from clip_lightning.stats import bootstrap_interval, bootstrap_mean_per_class, wilson_interval
 
 
 @pytest.fixture
@@ -65,3 +65,18 @@ def test_bootstrap_repeats_with_its_seed(rng):
 def test_what_resampling_cannot_show_has_no_interval(classes):
     """A class with a single sample; and classes whose samples are all alike, as of a model that names one class."""
     assert bootstrap_mean_per_class(np.array([1.0, 0.0, 1.0, 0.0]), np.array(classes)) is None
+
+
+def test_bootstrap_of_any_statistic_agrees_with_scipy(rng):
+    values = rng.random(200)
+    expected = bootstrap((values,), np.std, method="percentile", n_resamples=2000, rng=1).confidence_interval
+    ends = bootstrap_interval(lambda counts: float(np.repeat(values, counts).std()), 200)
+    assert ends == pytest.approx((expected.low, expected.high), abs=0.004)
+
+
+def test_bootstrap_leaves_out_draws_without_a_figure(rng):
+    """As where no sample of a class is drawn."""
+    ends = bootstrap_interval(lambda counts: float("nan") if counts[0] == 0 else 1.0 + counts[0], 30)
+    assert 2.0 <= ends[0] < ends[1]
+    assert bootstrap_interval(lambda counts: float("nan"), 30) is None
+    assert bootstrap_interval(lambda counts: 0.5, 30) is None

@@ -1,0 +1,131 @@
+"""The metrics by which labelled data sets are rated, each with its interval and what it gives for a single sample."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray as NDArray
+
+from clip_lightning.evaluation.accuracy import mean_per_class, top_k_credit
+from clip_lightning.evaluation.ranking import Ranking
+from clip_lightning.stats import bootstrap_interval, bootstrap_mean_per_class, wilson_interval
+
+Metric = Literal[
+    "accuracy",
+    "top_5_accuracy",
+    "mean_per_class_accuracy",
+    "mean_of_top_1_and_top_5",
+    "mean_average_precision_11_point",
+    "roc_auc",
+]
+
+Interval = tuple[float, float] | None
+NO_INTERVAL = "none: too few different samples to resample"
+
+
+class Measured(NamedTuple):
+    """A metric of scores.
+
+    Args:
+        value: The figure, 0-1.
+        interval: 95 % confidence interval, or None where none is defined.
+        method: How the interval was made.
+        items: What each sample gives, or None where the metric is of all samples together.
+    """
+
+    value: float
+    interval: Interval
+    method: str
+    items: Float[NDArray, "samples"] | None
+
+
+def measure(
+    metric: str,
+    scores: Float[NDArray, "samples classes"],
+    target: Int[NDArray, "samples"] | Int[NDArray, "samples classes"],
+    accepted: Bool[NDArray, "samples classes"] | None = None,
+) -> Measured:
+    """A metric with its 95 % interval.
+
+    Args:
+        metric: One of ``Metric``.
+        scores: Of each class, larger is likelier. Equal scores are at chance among each other, a NaN is never right.
+        target: Label of each sample, or 0/1 for each class where a sample has several (11-point mAP).
+        accepted: Which classes count as right in accuracies; None for the target alone.
+
+    Raises:
+        ValueError: If the metric is unknown or not defined for such labels.
+    """
+    if metric not in get_args(Metric):
+        raise ValueError(f"there is no metric {metric!r}; use one of {', '.join(get_args(Metric))}")
+    if metric in ("mean_average_precision_11_point", "roc_auc"):
+        return _of_rankings(metric, scores, target)
+    if target.ndim != 1:
+        raise ValueError(f"{metric} needs one label a sample; for several use mean_average_precision_11_point")
+    items = _items(metric, scores, target if accepted is None else accepted)
+    value, (interval, method) = _mean(metric, items, target), _interval(metric, items, target)
+    return Measured(value, interval, method, items)
+
+
+def value_of(
+    metric: str,
+    scores: Float[NDArray, "samples classes"],
+    target: Int[NDArray, "samples"] | Int[NDArray, "samples classes"],
+) -> float:
+    """``measure`` without the interval, for choices between many candidates.
+
+    Args:
+        metric: One of ``Metric``.
+        scores: Of each class, larger is likelier.
+        target: Label of each sample, or 0/1 for each class.
+    """
+    if metric in ("mean_average_precision_11_point", "roc_auc"):
+        return _ranking_value(metric, scores, target)(np.ones(len(scores), dtype=np.int64))
+    return _mean(metric, _items(metric, scores, target), target)
+
+
+def _items(metric: str, scores: NDArray, right: NDArray) -> Float[NDArray, "samples"]:
+    """What each sample gives in a metric that is a mean over samples or classes."""
+    guesses = {"top_5_accuracy": (5,), "mean_of_top_1_and_top_5": (1, 5)}.get(metric, (1,))
+    items: NDArray = np.mean([top_k_credit(scores, right, min(k, scores.shape[1])) for k in guesses], axis=0)
+    return items
+
+
+def _mean(metric: str, items: Float[NDArray, "samples"], target: Int[NDArray, "samples"]) -> float:
+    return mean_per_class(items, target) if metric == "mean_per_class_accuracy" else float(items.mean())
+
+
+def _interval(metric: str, items: Float[NDArray, "samples"], target: NDArray) -> tuple[Interval, str]:
+    """Interval of a mean, and how it was made."""
+    if metric == "mean_per_class_accuracy":
+        return _resampled(bootstrap_mean_per_class(items, target), "stratified bootstrap")
+    if metric == "mean_of_top_1_and_top_5":  # No share of hits: a sample may give a half.
+        return _resampled(bootstrap_mean_per_class(items, np.zeros(len(items), dtype=int)), "bootstrap")
+    return wilson_interval(float(items.sum()), len(items)), "wilson"
+
+
+def _of_rankings(metric: str, scores: NDArray, target: NDArray) -> Measured:
+    """A metric of the order of all samples, which no single sample has a share of."""
+    value = _ranking_value(metric, scores, target)
+    interval, method = _resampled(bootstrap_interval(value, len(scores)), "bootstrap")
+    return Measured(value(np.ones(len(scores), dtype=np.int64)), interval, method, None)
+
+
+def _ranking_value(metric: str, scores: NDArray, target: NDArray) -> Callable[[Int[NDArray, "samples"]], float]:
+    """The metric as a function of how often each sample counts."""
+    if metric == "roc_auc":
+        if target.ndim != 1 or scores.shape[1] != 2 or len(np.unique(target)) != 2:
+            raise ValueError(f"roc_auc needs samples of two classes, 0 and 1; there are {scores.shape[1]} classes")
+        return Ranking.of(scores[:, 1] - scores[:, 0], target == 1).roc_auc
+    if target.shape != scores.shape:
+        raise ValueError(f"{metric} needs 0 or 1 for each sample and class, not labels of shape {target.shape}")
+    occurring = np.flatnonzero(target.any(axis=0))
+    if not len(occurring):
+        raise ValueError(f"{metric} needs a sample of one class at least, and there is none")
+    rankings = [Ranking.of(scores[:, label], target[:, label] == 1) for label in occurring]
+    return lambda counts: float(np.nanmean([one.average_precision_11_point(counts) for one in rankings]))
+
+
+def _resampled(interval: Interval, method: str) -> tuple[Interval, str]:
+    return interval, method if interval else NO_INTERVAL
