@@ -33,6 +33,7 @@ class Result:
         details: What a page draws beside the figure, such as a curve or the classes, as plain data; its "kind" says
             which of these.
         model: Which of several models it is of; empty where there is one.
+        unit: Of the value, such as "nats"; empty for fractions and their differences, which are printed in percent.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Result:
     items: np.ndarray | None = None
     details: dict[str, Any] | None = None
     model: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,13 +144,13 @@ def _plain(value: Any) -> Any:
 
 
 def format_table(rows: Sequence[Result]) -> str:
-    """Plain text for a terminal: each result in percent with its 95 % interval, and how many samples stand behind it.
+    """Plain text for a terminal: results in percent or their unit, 95 % intervals, and the numbers of samples.
 
     Returns:
         Lines without a final line break.
     """
     cells = [("result", "percent", "95 % interval", "n", "missing")]
-    cells += [(row.name, _percent(row.value), _interval(row), f"{row.n:,}", f"{row.missing:,}") for row in rows]
+    cells += [(row.name, _value(row), _interval(row), f"{row.n:,}", f"{row.missing:,}") for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = [_line(line, widths) for line in cells]
     return "\n".join([lines[0], "-" * sum(widths, start=2 * (len(widths) - 1)), *lines[1:]])
@@ -160,9 +162,16 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([cells[0].ljust(widths[0]), *numbers])
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}" if math.isfinite(fraction) else str(fraction)
+def _value(row: Result) -> str:
+    return f"{_number(row.value, row.unit)} {row.unit}".rstrip()
 
 
 def _interval(row: Result) -> str:
-    return "-" if row.interval is None else f"{_percent(row.interval[0])} to {_percent(row.interval[1])}"
+    return "-" if row.interval is None else " to ".join(_number(end, row.unit) for end in row.interval)
+
+
+def _number(value: float, unit: str) -> str:
+    """A fraction in percent, anything else as it is."""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.4g}" if unit else f"{100 * value:.1f}"

@@ -12,12 +12,12 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 
 
-def wilson_interval(successes: float, n: int) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float) -> tuple[float, float]:
     """95 % interval of a proportion; unlike the normal one it has a width at 0 and at 1, and stays between them.
 
     Args:
         successes: Number of hits, 0 to ``n``; a fraction where ties are shared.
-        n: Number of trials, at least 1.
+        n: Number of trials, at least 1; of trials that depend on each other, how many independent ones they are worth.
 
     Returns:
         Lower and upper end, fractions 0-1.
@@ -97,3 +97,56 @@ def _percentiles(draws: Float[NDArray, "draws"]) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+def clustered_interval(
+    values: Float[NDArray, "samples"], clusters: Int[NDArray, "samples"]
+) -> tuple[float, float] | None:
+    """95 % interval of the mean of values 0-1, of which those of a cluster depend on each other.
+
+    It is Wilson's for as many independent samples as have the spread of the clusters, so it has a width at 0 and 1 too.
+
+    Args:
+        values: What is averaged.
+        clusters: Cluster of each sample, such as the image that a caption is of.
+
+    Returns:
+        Lower and upper end; None if there is one cluster alone.
+
+    Source: Franco et al., "Comparative study of confidence intervals for proportions in complex sample surveys", 2019.
+    """
+    n = _independent(values, clusters)
+    return None if n is None else wilson_interval(float(values.mean()) * n, n)
+
+
+def clustered_median_interval(
+    values: Float[NDArray, "samples"], clusters: Int[NDArray, "samples"]
+) -> tuple[float, float] | None:
+    """95 % interval of the median, where the samples of a cluster depend on each other.
+
+    Args:
+        values: Of which the median is taken.
+        clusters: Cluster of each sample.
+
+    Returns:
+        Lower and upper end, each one of the values; None if there is one cluster alone.
+
+    Source: Woodruff, "Confidence intervals for medians and other position measures", JASA 1952.
+    """
+    n = _independent((values <= np.median(values)).astype(float), clusters)
+    if n is None:
+        return None
+    low, high = np.quantile(values, wilson_interval(n / 2, n), method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _independent(values: Float[NDArray, "samples"], clusters: Int[NDArray, "samples"]) -> float | None:
+    """Number of independent hits and misses whose mean would vary as that of the values does; no more than these."""
+    _, member = np.unique(clusters, return_inverse=True)
+    number, mean = int(member.max()) + 1, values.mean()
+    if number < 2:
+        return None
+    spread = float((np.bincount(member, values - mean) ** 2).sum()) * number / (number - 1) / len(values) ** 2
+    if spread == 0:
+        return float(number)
+    return min(max(float(mean * (1 - mean)) / spread, 1.0), float(len(values)))

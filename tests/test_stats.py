@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from clip_lightning.stats import bootstrap_interval, bootstrap_mean_per_class, wilson_interval
+from clip_lightning.stats import (
+    bootstrap_interval,
+    bootstrap_mean_per_class,
+    clustered_interval,
+    clustered_median_interval,
+    wilson_interval,
+)
 
 
 @pytest.fixture
@@ -65,6 +71,57 @@ def test_bootstrap_repeats_with_its_seed(rng):
 def test_what_resampling_cannot_show_has_no_interval(classes):
     """A class with a single sample; and classes whose samples are all alike, as of a model that names one class."""
     assert bootstrap_mean_per_class(np.array([1.0, 0.0, 1.0, 0.0]), np.array(classes)) is None
+
+
+def clustered(rng, clusters=80, size=5):
+    """Hits of samples that share a cluster's chance."""
+    chance = rng.beta(1.0, 2.0, size=clusters)
+    cluster = np.repeat(np.arange(clusters), size)
+    return (rng.random(clusters * size) < chance[cluster]).astype(float), cluster
+
+
+def test_clusters_of_one_are_independent_samples(rng):
+    hits, _ = clustered(rng)
+    n = len(hits)
+    expected = wilson_interval(hits.sum(), n)
+    assert clustered_interval(hits, np.arange(n)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_clustered_intervals_agree_with_drawing_the_clusters(rng):
+    hits, cluster = clustered(rng)
+    ranks = np.where(hits == 1, 1.0, rng.integers(2, 90, len(hits)))
+    drawn = [np.flatnonzero(cluster == 0) + 5 * rows[:, None] for rows in rng.integers(0, 80, (2000, 80))]
+    ends = [0.025, 0.975]
+    expected = np.quantile([hits[rows].mean() for rows in drawn], ends)
+    assert clustered_interval(hits, cluster) == pytest.approx(expected, abs=0.01)
+    expected = np.quantile([np.median(ranks[rows]) for rows in drawn], ends)
+    assert clustered_median_interval(ranks, cluster) == pytest.approx(expected, abs=3)
+
+
+def test_clustered_intervals_cover_the_truth_about_as_often_as_they_say(rng):
+    covered, median_covered, naive = 0, 0, 0
+    for _ in range(400):
+        hits, cluster = clustered(rng)
+        low, high = clustered_interval(hits, cluster)
+        covered += low <= 1 / 3 <= high
+        low, high = wilson_interval(hits.sum(), len(hits))
+        naive += low <= 1 / 3 <= high
+        values = rng.normal(size=80)[cluster] + rng.normal(size=400)
+        low, high = clustered_median_interval(values, cluster)
+        median_covered += low <= 0 <= high
+    assert 0.92 <= covered / 400 <= 0.98
+    assert 0.92 <= median_covered / 400 <= 0.98
+    assert naive / 400 < 0.9
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_clusters_that_are_all_alike_count_once(value):
+    assert clustered_interval(np.full(20, value), np.repeat(np.arange(4), 5)) == wilson_interval(4 * value, 4)
+
+
+def test_one_cluster_shows_no_spread():
+    assert clustered_interval(np.array([0.0, 1.0]), np.zeros(2, dtype=int)) is None
+    assert clustered_median_interval(np.array([0.0, 1.0]), np.zeros(2, dtype=int)) is None
 
 
 def test_bootstrap_of_any_statistic_agrees_with_scipy(rng):

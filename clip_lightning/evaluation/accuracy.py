@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as NDArray
 
+from clip_lightning.evaluation.places import Places
+
 
 def top_k_credit(
     scores: Float[NDArray, "samples classes"],
@@ -28,14 +30,8 @@ def top_k_credit(
     # Only the best of the right classes decide, and those that are equal to them.
     own = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
     tied = scores == own
-    equal, equal_right = tied.sum(axis=1), (tied & right).sum(axis=1)
-    guesses = np.clip(k - (scores > own).sum(axis=1), 0, equal)
-    # The guesses among equals are drawn without putting back; all are wrong if each right one misses them in turn.
-    wrong = np.ones(len(scores))
-    for place in range(equal_right.max(initial=0)):
-        missed = np.clip(equal - guesses - place, 0, None) / np.maximum(equal - place, 1)
-        wrong *= np.where(place < equal_right, missed, 1.0)
-    return np.where(np.isnan(scores).any(axis=1), 0.0, 1.0 - wrong)
+    best = Places((scores > own).sum(axis=1), tied.sum(axis=1), (tied & right).sum(axis=1))
+    return np.where(np.isnan(scores).any(axis=1), 0.0, best.credit(k))
 
 
 def mean_per_class(values: Float[NDArray, "samples"], target: Int[NDArray, "samples"]) -> float:
