@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "objectives": {"models", "text"},
     "data": {"text"},
     "inference": {"models", "text", "data", "objectives", "results"},
-    "evaluation": {"data", "results", "stats"},
+    "evaluation": {"data", "results", "stats", "text"},
     "checkpoint": {"models", "sharding"},
     "averages": {"checkpoint"},
     "interchange": {"averages", "checkpoint", "data", "models", "objectives", "results", "sharding", "text"},

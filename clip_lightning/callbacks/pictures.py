@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from clip_lightning.callbacks.evaluation import RunEvaluators
 from clip_lightning.data import CenterCrop, Source
 from clip_lightning.evaluation import ZeroShot
+from clip_lightning.evaluation.labels import label_names
 from clip_lightning.inference import best_captions
 from clip_lightning.tracking import journal
 
@@ -61,17 +62,18 @@ class Pictures(Callback):
         return path
 
     def _classified(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Labels and predictions of the latest classifications that share the first one's classes."""
-        scored = [(part, data) for part, data in self.evaluation.collected if isinstance(part, ZeroShot)]
+        """Labels and predictions of the latest classifications that share the first one's labels."""
+        collected = [(part, data) for part, data in self.evaluation.collected if isinstance(part, ZeroShot)]
+        scored = [(label_names(part.dataset), data) for part, data in collected if data.target.ndim == 1]
         if not scored:
             return np.zeros(0, dtype=int), np.zeros(0, dtype=int), []
-        names = scored[0][0].dataset.class_names
-        same = [data for part, data in scored if part.dataset.class_names == names]
+        names = scored[0][0]
+        same = [data for its, data in scored if its == names]
         target = np.concatenate([data.target for data in same])
         preds = np.concatenate([data.scores.argmax(axis=1) for data in same])
         # An accepted class counts as the image's own, as it does in the results.
         accepted = np.concatenate([data.right for data in same])[np.arange(len(preds)), preds]
-        return target, np.where(accepted, target, preds), [alternatives[0] for alternatives in names]
+        return target, np.where(accepted, target, preds), names
 
 
 def read_history(run_dir: Path, names: list[str]) -> dict[str, tuple[list[int], list[float]]]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Int
@@ -24,6 +25,8 @@ class LabelledDataset(HasSpec, ABC):
         metric: The metric that models are compared by on this data set, as its publications have it.
         pooled: Label of each class that is scored, where several finer classes stand for one label: the best of them
             is its score. None where classes are labels.
+        known_names: Names that are known to be those of some labels, wherever the list of names comes from. Evaluation
+            refuses a list in another order, as one that is sorted as text, where "10" comes before "3".
     """
 
     name: str
@@ -33,6 +36,7 @@ class LabelledDataset(HasSpec, ABC):
     templates: list[str]
     metric: str = "accuracy"
     pooled: Sequence[int] | None = None
+    known_names: Mapping[int, str] = MappingProxyType({})
 
     @abstractmethod
     def target(self, index: int) -> int | np.ndarray:

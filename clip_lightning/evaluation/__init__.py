@@ -1,7 +1,22 @@
 """Evaluators over features and scores. They know no model, so they rate every model alike."""
 
 from clip_lightning.evaluation.base import Context, Evaluator
+from clip_lightning.evaluation.calibration import Calibration
+from clip_lightning.evaluation.out_of_distribution import OutOfDistribution
+from clip_lightning.evaluation.prompt_gain import PromptGain
 from clip_lightning.evaluation.retrieval import Retrieval
+from clip_lightning.evaluation.selective import SelectivePrediction
+from clip_lightning.evaluation.template_sensitivity import TemplateSensitivity
 from clip_lightning.evaluation.zero_shot import ZeroShot
 
-__all__ = ["Context", "Evaluator", "Retrieval", "ZeroShot"]
+__all__ = [
+    "Calibration",
+    "Context",
+    "Evaluator",
+    "OutOfDistribution",
+    "PromptGain",
+    "Retrieval",
+    "SelectivePrediction",
+    "TemplateSensitivity",
+    "ZeroShot",
+]

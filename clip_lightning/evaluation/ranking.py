@@ -69,6 +69,33 @@ class Ranking:
         area = np.trapezoid(np.append(0, hits), np.append(0, false))
         return float(area / (hits[-1] * false[-1]))
 
+    def average_precision(self, counts: Int[NDArray, "samples"]) -> float:
+        """Mean over the positives of the precision where each is found; NaN without one.
+
+        Args:
+            counts: How often each sample counts, 0 or more.
+        """
+        hits, seen = self._steps(counts)
+        if hits[-1] == 0:
+            return float("nan")
+        return float(np.diff(hits, prepend=0) @ (hits / np.maximum(seen, 1)) / hits[-1])
+
+    def false_positive_rate(self, counts: Int[NDArray, "samples"], recall: float) -> float:
+        """Share of the negatives that are taken where so large a share of the positives is; NaN if there is none.
+
+        Args:
+            counts: How often each sample counts, 0 or more.
+            recall: Share of the positives, above 0 and at most 1; within equal scores as many are taken as it needs.
+        """
+        hits, seen = self._steps(counts)
+        false, wanted = seen - hits, recall * hits[-1]
+        if hits[-1] == 0 or false[-1] == 0:
+            return float("nan")
+        step = int(np.searchsorted(hits, wanted))
+        hits_before, false_before = (hits[step - 1], false[step - 1]) if step else (0, 0)
+        share = (wanted - hits_before) / (hits[step] - hits_before)
+        return float((false_before + share * (false[step] - false_before)) / false[-1])
+
     def _steps(self, counts: Int[NDArray, "samples"]) -> tuple[Int[NDArray, "steps"], Int[NDArray, "steps"]]:
         """Positives, and all samples, down to the end of each run of equal scores."""
         ranked = counts[self.order]

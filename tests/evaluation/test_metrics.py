@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, precision_recall_curve, roc_auc_score, top_k_accuracy_score
 
-from clip_lightning.evaluation.metrics import measure, value_of
+from clip_lightning.evaluation.metrics import gain, measure, value_of
 
 MULTI_LABEL = "mean_average_precision_11_point"
 
@@ -146,3 +146,29 @@ def test_what_shows_no_spread_has_no_interval():
 def test_what_is_not_defined_is_refused(metric, classes, target, message):
     with pytest.raises(ValueError, match=message):
         measure(metric, np.zeros((2, classes)), target)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mean_per_class_accuracy", "roc_auc"])
+def test_a_gain_is_the_difference_of_two_figures_with_a_paired_interval(metric):
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 2, 300)
+    baseline = rng.normal(size=(300, 2)) + np.eye(2)[target]
+    scores = baseline + 0.5 * np.eye(2)[target]
+    gained = gain(metric, scores, baseline, target)
+    assert gained.value == pytest.approx(value_of(metric, scores, target) - value_of(metric, baseline, target))
+    assert gained.interval[0] < gained.value < gained.interval[1]
+    drawn = (rng.integers(0, 300, 300) for _ in range(500))
+    differences = [
+        value_of(metric, scores[at], target[at]) - value_of(metric, baseline[at], target[at]) for at in drawn
+    ]
+    assert gained.interval == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=0.012)
+
+
+def test_the_gain_of_several_labels_a_sample():
+    rng = np.random.default_rng(0)
+    target = (rng.random((80, 3)) < 0.4).astype(int)
+    baseline = rng.normal(size=(80, 3)) + target
+    gained = gain(MULTI_LABEL, baseline + target, baseline, target)
+    after, before = (value_of(MULTI_LABEL, scores, target) for scores in (baseline + target, baseline))
+    assert gained.value == pytest.approx(after - before)
+    assert gained.interval[0] < gained.value < gained.interval[1]

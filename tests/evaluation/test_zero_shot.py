@@ -1,54 +1,18 @@
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score, top_k_accuracy_score
+from toy import Fixed, Labels, noisy, run
 
-from clip_lightning.data.features import Features
-from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.evaluation.zero_shot import ZeroShot
 
 
-class Labels(LabelledDataset):
-    """Labels without images; samples in ``further`` go under further labels too."""
-
-    def __init__(self, classes=8, names=None, target=(), further=()):
-        self.name, self.split, self.templates = "toy", "test", ["a photo of a {}.", "a {}"]
-        self.class_names = names or [[f"thing {label}"] for label in range(classes)]
-        self._target, self._further, self.source = np.asarray(target, dtype=int), dict(further), None
-
-    def target(self, index):
-        return self._target[index]
-
-    def accepted(self, index):
-        return (*super().accepted(index), *self._further.get(index, ()))
-
-
-class Fixed:
-    """A context with scores that the test made."""
-
-    def __init__(self, scores, missing=()):
-        self.scores = np.asarray(scores, dtype=float)
-        self.features = Features(self.scores, np.arange(len(scores)), dict.fromkeys(missing, "torn"))
-        self.prompts = None
-
-    def images(self, source):
-        return self.features
-
-    def class_scores(self, source, prompts):
-        self.prompts = prompts
-        return self.scores
-
-
 def evaluate(scores, target, classes=8, further=(), **changes):
-    evaluator = ZeroShot(Labels(classes, target=target, further=further))
-    results = evaluator.compute(evaluator.collect(Fixed(scores, **changes)))
-    return {result.metric: result for result in results}
+    return run(ZeroShot(Labels(classes, target=target, further=further)), scores, **changes)
 
 
 @pytest.fixture
 def scored():
-    rng = np.random.default_rng(0)
-    target = rng.choice(8, size=400, p=np.arange(1, 9) / 36)
-    return rng.normal(size=(400, 8)) + 1.5 * np.eye(8)[target], target
+    return noisy()
 
 
 def test_the_figures_agree_with_scikit_learn(scored):
@@ -133,13 +97,8 @@ def test_own_templates_replace_those_of_the_data_set():
 
 @pytest.mark.parametrize("templates", [[], ["a photo"], ["a {}", "a photo"]])
 def test_a_template_needs_a_place_for_the_name(templates):
-    with pytest.raises(ValueError, match="must each have a"):
+    with pytest.raises(ValueError, match=r"has no place for the name|empty list"):
         ZeroShot(Labels(), templates)
-
-
-def test_a_class_needs_a_name():
-    with pytest.raises(ValueError, match=r"\[1\] of 'toy' have no name"):
-        ZeroShot(Labels(names=[["cat"], []]))
 
 
 @pytest.mark.parametrize("label", [-1, 3])
@@ -149,7 +108,7 @@ def test_a_label_without_a_name_is_refused_with_the_names(label):
 
 
 def test_several_labels_a_sample_are_refused():
-    with pytest.raises(ValueError, match="several labels"):
+    with pytest.raises(ValueError, match="'toy': accuracy needs one label a sample; for several use mean_average"):
         evaluate(np.eye(3), np.eye(3, dtype=int), classes=3)
 
 
@@ -179,3 +138,78 @@ def test_a_sample_accepts_its_own_label():
     evaluator = ZeroShot(Wrong(target=np.arange(8)))
     with pytest.raises(ValueError, match=r"accepts the labels \[3\] for sample 0 of label 0"):
         evaluator.collect(Fixed(np.eye(8)))
+
+
+def test_a_metric_of_its_own_comes_first():
+    scores, target = noisy(classes=2)
+    results = run(ZeroShot(Labels(2, target=target, metric="roc_auc")), scores)
+    assert list(results) == ["roc_auc", "accuracy", "mean_per_class_accuracy"]
+    assert results["roc_auc"].value == pytest.approx(roc_auc_score(target, scores[:, 1] - scores[:, 0]))
+    scores, target = noisy()
+    results = run(ZeroShot(Labels(target=target, metric="mean_of_top_1_and_top_5")), scores)
+    both = results["accuracy"].value + results["top_5_accuracy"].value
+    assert results["mean_of_top_1_and_top_5"].value == pytest.approx(both / 2)
+
+
+def test_of_several_labels_a_sample_there_is_the_mean_average_precision():
+    rng = np.random.default_rng(0)
+    target = (rng.random((60, 4)) < 0.3).astype(int)
+    dataset = Labels(4, target=target, metric="mean_average_precision_11_point")
+    results = run(ZeroShot(dataset), target + 0.1 * rng.random((60, 4)))
+    assert list(results) == ["mean_average_precision_11_point"]
+    assert results["mean_average_precision_11_point"].value == 1.0
+    assert results["mean_average_precision_11_point"].n == 60
+
+
+def test_a_metric_that_there_is_not_is_refused_before_anything_is_scored():
+    with pytest.raises(ValueError, match="there is no metric 'acuracy'; use one of accuracy"):
+        ZeroShot(Labels(metric="acuracy"))
+    with pytest.raises(ValueError, match="'toy': roc_auc needs samples of two classes"):
+        run(ZeroShot(Labels(3, target=[0, 1, 2], metric="roc_auc")), np.eye(3))
+
+
+def test_a_label_has_the_score_of_its_best_class():
+    """As ImageNet-Vid, YouTube-BB and ObjectNet are scored: pooling, not the sum, and before the best is taken."""
+    scores = np.array([[0.4, 0.3, 0.3], [0.1, 0.5, 0.4], [0.2, 0.45, 0.35]])
+    dataset = Labels(names=[["tabby"], ["pug"], ["siamese"]], pooled=[0, 1, 0], target=[0, 1, 0])
+    results = run(ZeroShot(dataset), scores)
+    assert results["accuracy"].items.tolist() == [1, 1, 0]
+    assert "best of the finer classes" in results["accuracy"].protocol["pooled"]
+    rows = results["mean_per_class_accuracy"].details["rows"]
+    assert [row["class"] for row in rows] == ["tabby / siamese", "pug"]
+
+
+def test_a_subset_is_scored_among_its_own_classes():
+    """Logits are cut to the subset before the best is taken: the classes of the data set are all that is scored."""
+    evaluator, context = ZeroShot(Labels(names=[["pug"], ["tabby"]], target=[1])), Fixed([[0.1, 0.2]])
+    results = evaluator.compute(evaluator.collect(context))
+    assert context.prompts == [["a photo of a pug.", "a pug"], ["a photo of a tabby.", "a tabby"]]
+    assert results[0].value == 1.0
+
+
+def test_the_details_show_each_class_and_what_is_confused():
+    target = np.array([0, 0, 0, 1, 1, 2])
+    scores = np.eye(4)[[0, 1, 1, 1, 1, 3]]
+    results = run(ZeroShot(Labels(4, target=target)), scores)
+    table = results["mean_per_class_accuracy"].details
+    assert table["kind"] == "per_class"
+    assert [(row["class"], row["n"], row["accuracy"]) for row in table["rows"]] == [
+        ("thing 2", 1, 0.0),
+        ("thing 0", 3, pytest.approx(1 / 3)),
+        ("thing 1", 2, 1.0),
+    ]
+    assert all(row["interval"][0] <= row["accuracy"] <= row["interval"][1] for row in table["rows"])
+    assert results["accuracy"].details == {
+        "kind": "confusions",
+        "pairs": [
+            {"class": "thing 0", "taken_for": "thing 1", "n": 3, "count": 2},
+            {"class": "thing 2", "taken_for": "thing 3", "n": 1, "count": 1},
+        ],
+    }
+    assert results["accuracy"].protocol["labels_without_images"] == ["thing 3"]
+
+
+@pytest.mark.parametrize("value", [14.3, np.nan])
+def test_a_model_that_tells_nothing_apart_confuses_no_pair(value):
+    results = evaluate(np.full((80, 8), value), np.arange(80) % 8)
+    assert results["accuracy"].details["pairs"] == []
