@@ -1,7 +1,7 @@
 """The symmetric contrastive objective of CLIP (Radford et al. 2021, arXiv 2103.00020, section 2.3 and figure 3)."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -17,18 +17,24 @@ def contrastive_loss(
     text_embeds: Float[Tensor, "batch embed_dim"],
     scale: Float[Tensor, ""],
     text_id: Int[Tensor, "batch"] | None = None,
+    image_id: Int[Tensor, "batch"] | None = None,
     *,
     tile_size: int = TILE_SIZE,
 ) -> Float[Tensor, ""]:
     """Symmetric cross-entropy over the similarities of a batch of pairs, in memory that does not grow with its square.
 
-    Row i of each input is one pair. Every other row is its negative, unless it has the same caption: then both are
-    positives, and the target is uniform over them (Yang et al. 2022, arXiv 2204.03610, section 3.2).
+    Row i of each input is one pair. Every other row is its negative, unless it has the same caption or the same image:
+    then both are positives. With the n_i positives P(i) of image i and the log-sum-exp r_i of its logits, its loss is
+    that of supervised contrastive learning with the mean outside the logarithm,
 
-    With logits s_ij = scale u_i . v_j of image i and text j, targets t_ij, and the log-sum-exps r_i of row i and c_j of
-    column j, the loss and its gradient are
+        1/n_i sum_{j in P(i)} (r_i - s_ij),
 
-        L = 1/(2N) [ sum_i (r_i - sum_j t_ij s_ij) + sum_j (c_j - sum_i t_ij s_ij) ]
+    a cross-entropy whose target is uniform over the positives, and a text's is the same over the images.
+
+    With logits s_ij = scale u_i . v_j of image i and text j, the log-sum-exps r_i of row i and c_j of column j, and the
+    mean t_ij of the targets of both directions, the loss and its gradient are
+
+        L = 1/(2N) [ sum_i r_i + sum_j c_j - 2 sum_ij t_ij s_ij ]
         g_ij = dL/ds_ij = 1/(2N) [ exp(s_ij - r_i) + exp(s_ij - c_j) - 2 t_ij ]
         dL/du_i = scale sum_j g_ij v_j,   dL/dv_j = scale sum_i g_ij u_i,   dL/dscale = sum_i u_i . (sum_j g_ij v_j).
 
@@ -41,6 +47,7 @@ def contrastive_loss(
         text_embeds: L2-normalised text embeddings, paired by row.
         scale: ``logit_scale.exp()``, the inverse temperature, at most 100.
         text_id: Identity of each caption; equal ids are positives. None: no caption repeats.
+        image_id: Identity of each image, likewise.
         tile_size: Rows and columns of the logits that are there at once, at least 1.
 
     Returns:
@@ -50,14 +57,15 @@ def contrastive_loss(
     Raises:
         ValueError: If the batches differ in length, or the tile size is below 1.
 
-    Source: Radford et al. 2021, figure 3.
+    Source: Radford et al. 2021, figure 3; positives: Khosla et al. 2020 (arXiv 2004.11362), equation 2, between images
+        and texts as in Yang et al. 2022 (arXiv 2204.03610), section 3.2.
 
     Example:
         >>> eye = torch.eye(2)
         >>> round(contrastive_loss(eye, eye, torch.tensor(1.0)).item(), 4)
         0.3133
     """
-    pairing = alone(image_embeds, text_embeds, text_id, tile_size, uniform=True)
+    pairing = alone(image_embeds, text_embeds, text_id, image_id, tile_size, uniform=True)
     loss: Tensor = _ContrastiveLoss.apply(image_embeds, text_embeds, scale, pairing)[0]
     return loss
 
@@ -102,8 +110,7 @@ def _forward(
     tiles = Tiles(images, scale, exchange.own.start, pairing.tile_size)
     rows, columns = LogSumExp.of_nothing(len(images), tiles.like), LogSumExp.of_nothing(exchange.total, tiles.like)
     # Logits at the targets: those of the pairs are taken from the tiles, so that they cancel as they do in the formula.
-    of_pairs, of_images = tiles.like.new_zeros((2, len(images)))
-    of_texts = tiles.like.new_zeros(exchange.total)
+    of_pairs, further = tiles.like.new_zeros((2, len(images)))
     found = Found.none_yet(tiles.like, pairing)
     for place, block in exchange.blocks(texts):
         for tile in tiles.over(block, place):
@@ -113,13 +120,10 @@ def _forward(
             if found is not None:
                 found.add(tile, place)
         if repeats is not None:
-            image_rows, text_rows = images.to(tiles.dtype), block.to(tiles.dtype)
-            of_images += tiles.scale * (image_rows * repeats.of_images(text_rows, place)).sum(dim=1)
-            of_texts[place] += tiles.scale * (text_rows * repeats.of_texts(image_rows, place)).sum(dim=1)
-    largest, totals, further = exchange.stacked(torch.stack([columns.largest, columns.total, of_texts])).unbind(1)
-    columns = LogSumExp(largest, totals).merged()
-    terms = rows.less(of_pairs, slice(None)) - of_images
-    terms += columns.less(of_pairs, exchange.own) - further.sum(dim=0)[exchange.own]
+            of_images = repeats.of_images(block.to(tiles.dtype), place)
+            further += tiles.scale * (images.to(tiles.dtype) * of_images).sum(dim=1)
+    columns = LogSumExp(*exchange.stacked(torch.stack([*columns])).unbind(1)).merged()
+    terms = rows.less(of_pairs, slice(None)) + columns.less(of_pairs, exchange.own) - 2 * further
     loss = exchange.summed(terms.sum()) / (2 * exchange.total)
     shares = tiles.like if found is None else found.shares(pairing)
     return loss, shares, rows, columns
@@ -160,6 +164,7 @@ class Contrastive(PairObjective):
         temperature: Initial temperature; its inverse multiplies the cosine similarities and is learned.
         repeated_captions: Whether captions that repeat in a batch count as positives of each other's images. Exactly
             the plain loss when nothing repeats.
+        repeated_images: The same of images that repeat, and each other's captions.
         max_scale: Largest factor that the temperature may learn. Where there are few pictures of each caption, a low
             one, such as 15, keeps captions near to what their pictures have in common, not to what sets them apart.
         exchange: How texts reach the images of other processes: "gather" holds those of all at once, "ring" passes them
@@ -171,16 +176,17 @@ class Contrastive(PairObjective):
     Source: Radford et al. 2021, section 2.3; temperature: section 2.5.
     """
 
-    reports = ("loss", "image_to_text_recall_at_1", "text_to_image_recall_at_1")
+    reports: ClassVar[tuple[str, ...]] = ("loss", "image_to_text_recall_at_1", "text_to_image_recall_at_1")
 
     def __init__(
         self,
         temperature: float = 0.07,
         repeated_captions: bool = True,
+        repeated_images: bool = True,
         max_scale: float = 100.0,
         exchange: ExchangeName = "gather",
     ) -> None:
-        super().__init__(temperature, repeated_captions, max_scale, exchange)
+        super().__init__(temperature, repeated_captions, repeated_images, max_scale, exchange)
 
     def loss(
         self,
@@ -193,6 +199,6 @@ class Contrastive(PairObjective):
         loss, shares = _ContrastiveLoss.apply(image_embeds, text_embeds, scale, pairing)
         return loss, shares
 
-    def chance_loss(self, pairs: int) -> float:
+    def chance_loss(self, pairs: int) -> float | None:
         """The logarithm of the batch: each pair is as likely as any other."""
         return math.log(pairs)

@@ -27,16 +27,14 @@ class Pairing:
 
     Args:
         exchange: Where this process's rows are in it, and how texts reach the images.
-        repeats: Further positives; None where no caption repeats.
-        text_id: Captions of this process, to count what is found; None where that is not asked for.
-        all_text_id: Captions of the whole batch.
+        repeats: Further positives; None where none are looked for.
+        identity: Captions and images of the whole batch, to count what is found; None where that is not asked for.
         tile_size: Rows and columns of a tile.
     """
 
     exchange: Exchange
     repeats: Repeats | None = None
-    text_id: Int[Tensor, "batch"] | None = None
-    all_text_id: Int[Tensor, "global_batch"] | None = None
+    identity: Int[Tensor, "2 global_batch"] | None = None
     tile_size: int = TILE_SIZE
 
 
@@ -44,6 +42,7 @@ def alone(
     image_embeds: Float[Tensor, "batch embed_dim"],
     text_embeds: Float[Tensor, "batch embed_dim"],
     text_id: Int[Tensor, "batch"] | None,
+    image_id: Int[Tensor, "batch"] | None,
     tile_size: int,
     *,
     uniform: bool,
@@ -51,14 +50,17 @@ def alone(
     """A batch that is whole on this process.
 
     Raises:
-        ValueError: If the numbers of images, texts and captions differ.
+        ValueError: If the numbers of images, texts and identities differ.
     """
     if len(image_embeds) != len(text_embeds):
         raise ValueError(f"{len(image_embeds)} image and {len(text_embeds)} text embeddings are not pairs")
-    if text_id is not None and len(text_id) != len(text_embeds):
-        raise ValueError(f"{len(text_id)} identities do not belong to {len(text_embeds)} captions")
+    identities = {"captions": text_id, "images": image_id}
+    given = {name: identity for name, identity in identities.items() if identity is not None}
+    for name, identity in given.items():
+        if len(identity) != len(text_embeds):
+            raise ValueError(f"{len(identity)} identities do not belong to {len(text_embeds)} {name}")
     exchange = GatherExchange([len(image_embeds)])
-    repeats = None if text_id is None else Repeats(text_id, text_id, 0, uniform=uniform)
+    repeats = Repeats([*given.values()], exchange.own, uniform=uniform) if given else None
     return Pairing(exchange, repeats, tile_size=tile_size)
 
 
@@ -75,10 +77,11 @@ class Found(NamedTuple):
 
     @classmethod
     def none_yet(cls, like: Tensor, pairing: Pairing) -> Self | None:
-        """Before the first tile, where captions are to be counted."""
-        if pairing.text_id is None:
+        """Before the first tile, where what is found is to be counted."""
+        if pairing.identity is None:
             return None
-        return cls(Nearest(len(pairing.text_id), like), Nearest(pairing.exchange.total, like))
+        own = pairing.exchange.own
+        return cls(Nearest(own.stop - own.start, like), Nearest(pairing.exchange.total, like))
 
     def add(self, tile: Tile, place: slice) -> None:
         """Takes a tile of a block that has its place in the whole batch."""
@@ -87,12 +90,12 @@ class Found(NamedTuple):
         self.images.add(columns, tile.logits, 0, tile.rows.start)
 
     def shares(self, pairing: Pairing) -> Float[Tensor, "2"]:
-        """Which share of the images, and of the texts, have a neighbour with their caption."""
-        own, every = pairing.text_id, pairing.all_text_id
-        assert own is not None
+        """Which share of the images, and of the texts, have a neighbour with their caption, or of their image."""
+        every = pairing.identity
         assert every is not None
-        by_image = (every[self.texts.where] == own).to(self.texts.largest).sum()
-        is_found = (own[self.images.where] == every).to(self.images.largest)
+        own = every[:, pairing.exchange.own]
+        by_image = (every[:, self.texts.where] == own).any(dim=0).to(self.texts.largest).sum()
+        is_found = (own[:, self.images.where] == every).any(dim=0).to(self.images.largest)
         largest, all_found = pairing.exchange.stacked(torch.stack([self.images.largest, is_found])).unbind(1)
         # Of processes with equal neighbours the first is taken, as one process would.
         by_text = all_found.gather(0, largest.argmax(dim=0, keepdim=True)).sum()
@@ -105,6 +108,7 @@ class PairObjective(Objective):
     Args:
         temperature: Initial temperature; its inverse multiplies the cosine similarities and is learned.
         repeated_captions: Whether captions that repeat in a batch count as positives of each other's images.
+        repeated_images: Whether images that repeat in a batch count as positives of each other's captions.
         max_scale: Largest factor that the temperature may learn.
         exchange: How texts reach the images of other processes.
 
@@ -115,7 +119,14 @@ class PairObjective(Objective):
     uniform = True
     """Whether the positives of an image share one target."""
 
-    def __init__(self, temperature: float, repeated_captions: bool, max_scale: float, exchange: ExchangeName) -> None:
+    def __init__(
+        self,
+        temperature: float,
+        repeated_captions: bool,
+        repeated_images: bool,
+        max_scale: float,
+        exchange: ExchangeName,
+    ) -> None:
         super().__init__()
         if temperature <= 0:
             raise ValueError(f"temperature {temperature} is not positive; the paper starts at 0.07")
@@ -128,6 +139,7 @@ class PairObjective(Objective):
             raise ValueError(f"exchange {exchange!r} is none of {', '.join(map(repr, EXCHANGES))}")
         self.temperature = temperature
         self.repeated_captions = repeated_captions
+        self.repeated_images = repeated_images
         self.max_scale = max_scale
         self.exchange = exchange
 
@@ -137,20 +149,19 @@ class PairObjective(Objective):
             model.logit_scale.fill_(math.log(1 / self.temperature))
 
     def encode(self, model: CLIP, batch: Batch) -> dict[str, Tensor]:
-        """Features of both towers, and the identities of the captions."""
+        """Features of both towers, and the identities of captions and images."""
         return {
             "image_features": model.encode_image(model.normalize(batch.image)),
             "text_features": model.encode_text(batch.text, batch.length),
             "text_id": batch.text_id,
+            "image_id": batch.image_id,
         }
 
     def reduce(self, model: CLIP, encoded: dict[str, Tensor], group: ProcessGroup | None = None) -> dict[str, Tensor]:
         """The loss over the batch of all processes, and the share of pairs found in it."""
         with torch.autocast(encoded["image_features"].device.type, enabled=False):
-            image_embeds = F.normalize(_at_least_float32(encoded["image_features"]), dim=1)
-            text_embeds = F.normalize(_at_least_float32(encoded["text_features"]), dim=1)
-            scale = _at_least_float32(model.logit_scale).exp()
-            pairing = self._pairing(encoded["text_id"], group)
+            image_embeds, text_embeds, scale = self.compared(model, encoded)
+            pairing = self._pairing(encoded["text_id"], encoded["image_id"], group)
             loss, shares = self.loss(image_embeds, text_embeds, scale, pairing)
         return {
             "loss": loss,
@@ -159,13 +170,24 @@ class PairObjective(Objective):
             "text_to_image_recall_at_1": shares[1],
         }
 
-    def _pairing(self, text_id: Int[Tensor, "batch"], group: ProcessGroup | None) -> Pairing:
+    def _pairing(
+        self, text_id: Int[Tensor, "batch"], image_id: Int[Tensor, "batch"], group: ProcessGroup | None
+    ) -> Pairing:
         exchange = EXCHANGES[self.exchange].between(text_id, group)
-        all_text_id = exchange.joined(text_id)
-        repeats = None
-        if self.repeated_captions:
-            repeats = Repeats(text_id, all_text_id, exchange.own.start, uniform=self.uniform)
-        return Pairing(exchange, repeats, text_id, all_text_id)
+        identity = exchange.joined(torch.stack([text_id, image_id], dim=1)).T.contiguous()
+        switches = zip(identity, (self.repeated_captions, self.repeated_images), strict=True)
+        looked_for = [one for one, is_looked_for in switches if is_looked_for]
+        repeats = Repeats(looked_for, exchange.own, uniform=self.uniform) if looked_for else None
+        return Pairing(exchange, repeats, identity)
+
+    def compared(
+        self, model: CLIP, encoded: dict[str, Tensor]
+    ) -> tuple[Float[Tensor, "batch embed_dim"], Float[Tensor, "batch embed_dim"], Float[Tensor, ""]]:
+        """Embeddings of images and texts, and the factor on their cosines, in fp32 at least."""
+        image_embeds, text_embeds = (
+            F.normalize(_at_least_float32(encoded[f"{tower}_features"]), dim=1) for tower in ("image", "text")
+        )
+        return image_embeds, text_embeds, _at_least_float32(model.logit_scale).exp()
 
     @abstractmethod
     def loss(

@@ -20,12 +20,14 @@ def sigmoid_loss(
     scale: Float[Tensor, ""],
     bias: Float[Tensor, ""],
     text_id: Int[Tensor, "batch"] | None = None,
+    image_id: Int[Tensor, "batch"] | None = None,
     *,
     tile_size: int = TILE_SIZE,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of every image with every text of a batch, in memory that does not grow with its square.
 
-    Row i of each input is one pair, which belongs together; every other two do not, unless the caption is the same.
+    Row i of each input is one pair, which belongs together; every other two do not, unless the caption or the image is
+    the same.
 
     With logits z_ij = scale u_i . v_j + bias of image i and text j, and y_ij 1 for what belongs together and else 0,
     the loss and its gradient are
@@ -44,6 +46,7 @@ def sigmoid_loss(
         scale: ``logit_scale.exp()``, the inverse temperature; it begins at 10.
         bias: ``logit_bias``, since most of all pairs do not belong together; it begins at -10.
         text_id: Identity of each caption; equal ids belong together. None: no caption repeats.
+        image_id: Identity of each image, likewise.
         tile_size: Rows and columns of the logits that are there at once, at least 1.
 
     Returns:
@@ -60,7 +63,7 @@ def sigmoid_loss(
         >>> round(sigmoid_loss(eye, eye, torch.tensor(0.0), torch.tensor(0.0)).item(), 4)
         1.3863
     """
-    pairing = alone(image_embeds, text_embeds, text_id, tile_size, uniform=False)
+    pairing = alone(image_embeds, text_embeds, text_id, image_id, tile_size, uniform=False)
     return _loss(image_embeds, text_embeds, scale, bias, pairing)[0]
 
 
@@ -178,6 +181,7 @@ class Sigmoid(PairObjective):
             low one says so from the start.
         repeated_captions: Whether images and texts with the same caption belong together. Exactly the plain loss when
             nothing repeats.
+        repeated_images: The same of images, and texts of the same image.
         max_scale: Largest factor that the temperature may learn.
         exchange: How texts reach the images of other processes: "gather" holds those of all at once, "ring" passes them
             round, for batches whose embeddings a device cannot hold. The loss is the same.
@@ -196,10 +200,11 @@ class Sigmoid(PairObjective):
         temperature: float = 0.1,
         bias: float = -10.0,
         repeated_captions: bool = True,
+        repeated_images: bool = True,
         max_scale: float = 100.0,
         exchange: ExchangeName = "gather",
     ) -> None:
-        super().__init__(temperature, repeated_captions, max_scale, exchange)
+        super().__init__(temperature, repeated_captions, repeated_images, max_scale, exchange)
         self.bias = bias
         self.logit_bias = nn.Parameter(torch.tensor(float(bias)))
 

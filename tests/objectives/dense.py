@@ -4,23 +4,27 @@ import torch
 import torch.nn.functional as F
 
 
-def targets(count, ids=None):
-    ids = torch.arange(count) if ids is None else ids
-    return ids[:, None] == ids[None, :]
+def targets(count, ids=None, image_ids=None):
+    """What is positive of what: a pair's own, equal captions, and captions of equal images."""
+    positive = torch.eye(count, dtype=torch.bool)
+    for identity in (ids, image_ids):
+        if identity is not None:
+            positive |= identity[:, None] == identity[None, :]
+    return positive
 
 
-def dense_contrastive(image, text, scale, ids=None):
-    """Figure 3 of the paper; rows with equal ids share the target evenly."""
+def dense_contrastive(image, text, scale, ids=None, image_ids=None):
+    """Figure 3 of the paper; the positives of a row share the target evenly."""
     logits = scale * image @ text.T
-    positive = targets(len(image), ids).to(logits)
+    positive = targets(len(image), ids, image_ids).to(logits)
     target = positive / positive.sum(1, keepdim=True)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def dense_sigmoid(image, text, scale, bias, ids=None):
+def dense_sigmoid(image, text, scale, bias, ids=None, image_ids=None):
     """Algorithm 1 of SigLIP; what has equal ids belongs together."""
     logits = scale * image @ text.T + bias
-    sign = 2 * targets(len(image), ids).to(logits) - 1
+    sign = 2 * targets(len(image), ids, image_ids).to(logits) - 1
     return -F.logsigmoid(sign * logits).sum() / len(image)
 
 

@@ -130,15 +130,18 @@ def test_logits_are_fp32_under_autocast():
     assert loss.item() == pytest.approx(exact.item(), abs=1e-6)
 
 
-def test_in_batch_retrieval_counts_equal_captions_as_found():
+def test_in_batch_retrieval_counts_equal_captions_and_images_as_found():
     model, objective = tiny_model(), Contrastive()
     eye = torch.eye(3, dtype=torch.float64)
     images = eye[[0, 1, 2]]
     texts = eye[[1, 0, 2]]
     encoded = {"image_features": images, "text_features": texts, "text_id": torch.tensor([7, 7, 8])}
+    encoded["image_id"] = torch.arange(3)
     assert objective.reduce(model, encoded)["image_to_text_recall_at_1"].item() == 1.0
     encoded["text_id"] = torch.tensor([7, 6, 8])
     assert objective.reduce(model, encoded)["image_to_text_recall_at_1"].item() == pytest.approx(1 / 3)
+    encoded["image_id"] = torch.tensor([1, 1, 2])
+    assert objective.reduce(model, encoded)["text_to_image_recall_at_1"].item() == 1.0
 
 
 def test_a_temperature_below_the_lowest_is_refused():

@@ -9,6 +9,7 @@ from clip_lightning.objectives import Contrastive, Sigmoid
 
 OBJECTIVES = {"contrastive": Contrastive, "sigmoid": Sigmoid}
 IDS = torch.tensor([0, 1, 2, 0, 3, 4, 4, 5, 0, 6, 7, 3])
+IMAGE_IDS = torch.tensor([9, 8, 7, 6, 8, 5, 4, 7, 3, 2, 2, 8])
 
 
 class Model(torch.nn.Module):
@@ -25,12 +26,14 @@ class Model(torch.nn.Module):
 def train(objective, exchange, rows, group=None, *, repeated=True, dtype=torch.float64):
     """What is found in these rows of the batch, and all gradients."""
     model = Model(dtype)
-    learned = OBJECTIVES[objective](temperature=0.1, exchange=exchange, repeated_captions=repeated).to(dtype)
+    switches = {"repeated_captions": repeated, "repeated_images": repeated}
+    learned = OBJECTIVES[objective](temperature=0.1, exchange=exchange, **switches).to(dtype)
     learned.setup(model)
     encoded = {
         "image_features": model.image(embeds(12, 6, 1, dtype)[rows]),
         "text_features": model.text(embeds(12, 6, 2, dtype)[rows]),
         "text_id": IDS[rows],
+        "image_id": IMAGE_IDS[rows],
     }
     reduced = learned.reduce(model, encoded, group)
     if torch.is_grad_enabled():

@@ -19,7 +19,8 @@ class Model(nn.Module):
 
 
 def encoded(ids, n=6):
-    return {"image_features": 3 * embeds(n, seed=1), "text_features": embeds(n, seed=2), "text_id": torch.tensor(ids)}
+    features = {"image_features": 3 * embeds(n, seed=1), "text_features": embeds(n, seed=2)}
+    return {**features, "text_id": torch.tensor(ids), "image_id": torch.arange(n)}
 
 
 def test_it_begins_as_in_the_paper():

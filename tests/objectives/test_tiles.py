@@ -19,11 +19,14 @@ IDS = {
     "one": [4] * 11,
     "negative": [-(2**60), 3, 2**60, 3, -(2**60), -1, 8, 9, 9, 9, 9],
 }
+IMAGE_IDS = [0, 0, 1, 1, 2, 3, 4, 5, 5, 5, 6]
 
 
-def both(kind, ids=None, tile_size=1024):
+def both(kind, ids=None, tile_size=1024, image_ids=None):
     ours, dense, factors = KINDS[kind]
-    return functools.partial(ours, text_id=ids, tile_size=tile_size), functools.partial(dense, ids=ids), factors
+    identities = {"text_id": ids, "image_id": image_ids}
+    ours = functools.partial(ours, **identities, tile_size=tile_size)
+    return ours, functools.partial(dense, ids=ids, image_ids=image_ids), factors
 
 
 def related(n, d, dtype, noise=0.5):
@@ -39,6 +42,18 @@ def related(n, d, dtype, noise=0.5):
 def test_fp64_is_the_dense_formula(kind, tile_size, ids):
     text_id = None if IDS[ids] is None else torch.tensor(IDS[ids])
     ours, dense, factors = both(kind, text_id, tile_size)
+    inputs = embeds(11, seed=1), embeds(11, seed=2), *numbers(*factors)
+    for mine, theirs in zip(value_and_gradients(ours, *inputs), value_and_gradients(dense, *inputs), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tile_size", [1, 4, 1024])
+@pytest.mark.parametrize("ids", IDS)
+def test_repeated_images_are_those_of_the_dense_formula(kind, tile_size, ids):
+    """Where captions repeat as well, image a may share a caption with b, and b another with c."""
+    text_id = None if IDS[ids] is None else torch.tensor(IDS[ids])
+    ours, dense, factors = both(kind, text_id, tile_size, torch.tensor(IMAGE_IDS))
     inputs = embeds(11, seed=1), embeds(11, seed=2), *numbers(*factors)
     for mine, theirs in zip(value_and_gradients(ours, *inputs), value_and_gradients(dense, *inputs), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
@@ -151,5 +166,7 @@ def test_what_does_not_fit_is_refused(kind):
         ours(embeds(3), embeds(4), *factors)
     with pytest.raises(ValueError, match="2 identities do not belong to 3 captions"):
         ours(embeds(3), embeds(3), *factors, torch.zeros(2))
+    with pytest.raises(ValueError, match="2 identities do not belong to 3 images"):
+        ours(embeds(3), embeds(3), *factors, image_id=torch.zeros(2))
     with pytest.raises(ValueError, match="tile_size 0 is below 1"):
         ours(embeds(3), embeds(3), *factors, tile_size=0)
