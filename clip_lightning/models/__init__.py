@@ -1,5 +1,6 @@
 """Towers and the two-tower model. Torch only: usable in a notebook without Lightning."""
 
+from clip_lightning.models.bag_of_words import BagOfWords
 from clip_lightning.models.base import ImageEncoder, Pixels, TextEncoder
 from clip_lightning.models.clip import CLIP
 from clip_lightning.models.hf_text_encoder import HFTextEncoder
@@ -12,6 +13,7 @@ from clip_lightning.models.vit import VisionTransformer
 
 __all__ = [
     "CLIP",
+    "BagOfWords",
     "HFTextEncoder",
     "ImageEncoder",
     "LoRA",

@@ -9,6 +9,7 @@ import torch
 
 from clip_lightning import models
 from clip_lightning.models import (
+    BagOfWords,
     HFTextEncoder,
     ImageEncoder,
     ModifiedResNet,
@@ -30,6 +31,7 @@ SMALL = {
     ModifiedResNet: {"image_size": 32, "blocks": [1, 2], "output_dim": 10, "width": 8},
     TimmImageEncoder: {"name": "test_vit", "image_size": 32},
     TextTransformer: {"context_length": 8, "vocab_size": 20, "width": 16, "depth": 2, "num_heads": 2},
+    BagOfWords: {"context_length": 8, "vocab_size": 20, "width": 16},
     HFTextEncoder: {"context_length": 8, "vocab_size": 20, "config": TINY_BERT},
     Mixer: {"image_size": 16, "patch_size": 4, "width": 16, "depth": 2},
 }
