@@ -165,7 +165,9 @@ class CLIPTask(LightningModule, HasSpec):
         if not is_training or self._is_logged():
             scalars = {f"{stage}/{name}": value.detach() for name, value in reduced.items()}
             if is_training:
-                scalars["train/scale"] = scale = self.model.logit_scale.detach().exp()
+                scale = self.model.logit_scale.detach().exp()
+                if self.model.logit_scale.requires_grad:
+                    scalars["train/scale"] = scale
                 scalars["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
                 scalars |= {f"train/{name}": value for name, value in embedding_statistics(encoded, scale).items()}
             self.log_dict(scalars, on_step=is_training, on_epoch=not is_training, batch_size=pairs)

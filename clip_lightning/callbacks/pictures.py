@@ -55,7 +55,7 @@ class Pictures(Callback):
         found = []
         if self.pairs is not None:
             transform = CenterCrop.of(task.model.pixels)
-            found = best_captions(task.model, task.tokenizer, self.pairs, transform, images=8)
+            found = best_captions(task.model, task.scorer(), self.pairs, transform, images=8)
         figure = figures.overview(history, target, preds, class_names, found, self.title)
         path = run_dir / FIGURE
         figures.save(figure, path)

@@ -252,9 +252,9 @@ def trackers(cli: TrainingCLI) -> list[MLflowTracker]:
 def announce(cli: TrainingCLI, folder: RunFolder, checkpoint: Path | None) -> None:
     """Says what is trained, on what, and where it goes."""
     model, data = cli.model.model, cli.datamodule
-    towers = [(type(tower).__name__, tower) for tower in (model.image_encoder, model.text_encoder)]
-    sizes = " + ".join(f"{name} {_count(tower):,}" for name, tower in towers)
-    print(f"model       {sizes}, {_count(model):,} parameters in all")
+    trained = model.image_encoder, model.text_encoder or cli.model.objective
+    sizes = " + ".join(f"{type(part).__name__} {_count(part):,}" for part in trained)
+    print(f"model       {sizes}, {_count(cli.model):,} parameters in all")
     print(f"data        {sum(map(len, data.train)):,} pairs, {describe_batch(cli)}")
     captions = list(islice(chain.from_iterable(source.captions() for source in data.train), _CAPTIONS))
     if cut := sum(map(cli.model.tokenizer.cuts, captions)):

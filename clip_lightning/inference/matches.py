@@ -5,18 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from clip_lightning.data import Damaged, RawSample, Source, decode
 from clip_lightning.models import CLIP
+from clip_lightning.objectives.base import Scorer
 from clip_lightning.results import Match
-from clip_lightning.text import Tokenizer, text_lengths
 
 
 @torch.no_grad()
 def best_captions(
     model: CLIP,
-    tokenizer: Tokenizer,
+    scorer: Scorer,
     source: Source,
     transform: Callable[..., Any],
     images: int = 12,
@@ -27,7 +26,7 @@ def best_captions(
 
     Args:
         model: A trained model, in evaluation mode.
-        tokenizer: The model's tokeniser.
+        scorer: How it scores texts, as classes of one prompt each.
         source: Pairs that were not trained on.
         transform: Makes a fixed-size uint8 image of a stored one.
         images: How many images to match, spread evenly over the source.
@@ -41,11 +40,9 @@ def best_captions(
     texts = list(dict.fromkeys(sample.captions[0] for sample in samples))
     chosen = samples[:: max(1, len(samples) // images)][:images]
     pixels = torch.stack([transform(decode(sample.image)) for sample in chosen])
-    device = model.logit_scale.device
-    image_embeds = F.normalize(model.encode_image(model.normalize(pixels.to(device))), dim=1)
-    text = tokenizer(texts).to(device)
-    text_embeds = F.normalize(model.encode_text(text, text_lengths(text, tokenizer.eos_id)), dim=1)
-    probability = (model.logit_scale.exp() * image_embeds @ text_embeds.T).softmax(dim=1)
+    pooled = model.pool_image(model.normalize(pixels.to(model.logit_scale.device)))
+    rows = pooled if scorer.kind == "pooled" else model.project_image(pooled)
+    probability = scorer.classes([[text] for text in texts])(rows).softmax(dim=1)
     best = probability.topk(min(captions, len(texts)), dim=1)
     return [
         Match(

@@ -208,9 +208,13 @@ def merged_tensors(
 
 
 def _build_model(arguments: Mapping[str, Any], allow_modules: Collection[str]) -> CLIP:
-    """The model of a task's description, and nothing else of it."""
-    names = inspect.signature(CLIP).parameters
-    return CLIP(**build({name: arguments[name] for name in names if name in arguments}, allow_modules=allow_modules))
+    """The model of a task's description as its objective has it, and nothing else of it."""
+    names = [*inspect.signature(CLIP).parameters, "objective"]
+    parts = build({name: arguments[name] for name in names if name in arguments}, allow_modules=allow_modules)
+    objective = parts.pop("objective", None) or Contrastive()
+    model = CLIP(**parts)
+    objective.setup(model)
+    return model
 
 
 def _samples_seen(checkpoint: Mapping[str, Any]) -> int | None:

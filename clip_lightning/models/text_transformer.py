@@ -55,7 +55,7 @@ class TextTransformer(TextEncoder):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.position_embedding, std=0.01)
         for layer in layers:
-            _initialize(layer, width, depth)
+            initialize_layer(layer, width, depth)
 
     def forward(
         self, text: Int[Tensor, "batch tokens"], length: Int[Tensor, "batch"]
@@ -80,8 +80,14 @@ class TextTransformer(TextEncoder):
         return tuple(self.layers)
 
 
-def _initialize(layer: TransformerLayer, width: int, depth: int) -> None:
-    """GPT-2's scheme: smaller with depth where a layer adds to its input."""
+def initialize_layer(layer: TransformerLayer, width: int, depth: int) -> None:
+    """Draws a layer's weights by GPT-2's scheme: smaller with depth where a layer adds to its input.
+
+    Args:
+        layer: Changed in place.
+        width: Channels of a token.
+        depth: Number of layers of its tower.
+    """
     residual_std = width**-0.5 * (2 * depth) ** -0.5
     nn.init.normal_(layer.attention.in_projection.weight, std=width**-0.5)
     nn.init.normal_(layer.attention.out_projection.weight, std=residual_std)

@@ -1,11 +1,15 @@
 """What is learned from a batch: one objective a file."""
 
+from clip_lightning.objectives.bag_of_words_prediction import BagOfWordsPrediction
 from clip_lightning.objectives.base import Objective, Scorer
+from clip_lightning.objectives.captioning import Captioning
 from clip_lightning.objectives.contrastive import Contrastive, contrastive_loss
 from clip_lightning.objectives.micro_batches import encode_in_micro_batches
 from clip_lightning.objectives.sigmoid import Sigmoid, sigmoid_loss
 
 __all__ = [
+    "BagOfWordsPrediction",
+    "Captioning",
     "Contrastive",
     "Objective",
     "Scorer",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clip_lightning.interchange.export.hugging_face import write_image_processor
 from clip_lightning.interchange.export.tokenizer_files import write_tokenizer
-from clip_lightning.interchange.parts import NoTokenizer, Parts
+from clip_lightning.interchange.parts import Parts
 from clip_lightning.models import CLIP
 from clip_lightning.refusal import first_line
 from clip_lightning.text import text_lengths
@@ -110,7 +110,7 @@ def _programs(parts: Parts) -> dict[str, torch.export.ExportedProgram]:
     # Examples are of two, since a batch of one would be taken for a special case.
     image = ImageTower(_without(model, "text"))
     towers: dict[str, tuple[nn.Module, Tensor]] = {"image_encoder": (image, torch.zeros(2, 3, size, size))}
-    if not isinstance(parts.tokenizer, NoTokenizer):
+    if model.text_encoder is not None:
         text = TextTower(_without(model, "image"), parts.tokenizer.eos_id)
         towers["text_encoder"] = (text, parts.tokenizer(["a", "b c"]))
     return {name: _program(name, tower.eval(), example) for name, (tower, example) in towers.items()}

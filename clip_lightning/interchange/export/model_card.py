@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from clip_lightning.interchange.parts import NoTokenizer, Parts
+from clip_lightning.interchange.parts import Parts
 from clip_lightning.models.recognition import describe
 from clip_lightning.results import Result
 
@@ -114,7 +114,7 @@ def _model_lines(parts: Parts) -> str:
 def _use(parts: Parts, target: str) -> str:
     """How it is loaded."""
     lines = _CALLS[target].split("\n")
-    if isinstance(parts.tokenizer, NoTokenizer):
+    if parts.model.text_encoder is None:
         lines = [line for line in lines if "text" not in line and "tokenizer =" not in line]
     note = _TOKENIZER_NOTE if "tokenizer.json" in _CALLS[target] else ""
     return "\n".join(["## Use", "", "```python", *lines, "```", note])

@@ -62,6 +62,8 @@ def paper_text(parts: Parts, target: str) -> PaperText:
     """
     # Exactly these classes: what derives from them may compute something else.
     text = parts.model.text_encoder
+    if text is None:
+        raise refusal("missing text encoder", target)
     if type(text) is not TextTransformer:
         raise refusal(f"text encoder {type(text).__name__}", target)
     if type(parts.tokenizer) is not CLIPTokenizer:
