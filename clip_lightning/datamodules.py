@@ -1,6 +1,6 @@
 """The LightningDataModule: image-text pairs, prepared as the model that is trained expects them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -8,7 +8,17 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from clip_lightning.batch import Batch
-from clip_lightning.data import Augmented, CenterCrop, EvaluationPairLoader, PairLoader, RandomSquareCrop, Source
+from clip_lightning.data import (
+    Augmented,
+    CenterCrop,
+    EvaluationPairLoader,
+    PairLoader,
+    RandomSquareCrop,
+    Source,
+    Transform,
+    View,
+)
+from clip_lightning.models import Pixels
 from clip_lightning.task import CLIPTask
 
 
@@ -115,12 +125,10 @@ class ImageTextDataModule(LightningDataModule):
             ValueError: If the batch does not divide over the processes or is larger than the data, or an augmentation
                 cannot be used.
         """
-        pixels = task.model.pixels
-        crop = RandomSquareCrop(pixels.size, self.crop_scale, pixels.interpolation)
         return PairLoader(
             self.train,
             tokenizer=task.tokenizer,
-            transform=Augmented(crop, self.augmentations) if self.augmentations else crop,
+            transform=self._training_transform(task.model.pixels),
             batch_size=self._per_process(world_size),
             weights=self.weights,
             samples_per_epoch=self.samples_per_epoch,
@@ -128,7 +136,12 @@ class ImageTextDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
             num_workers=self.num_workers,
+            views=_views(task, self._training_transform),
         )
+
+    def _training_transform(self, pixels: Pixels) -> Transform:
+        crop = RandomSquareCrop(pixels.size, self.crop_scale, pixels.interpolation)
+        return Augmented(crop, self.augmentations) if self.augmentations else crop
 
     def pair_loader(
         self, source: Source | None, task: CLIPTask, rank: int = 0, world_size: int = 1
@@ -155,6 +168,7 @@ class ImageTextDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
             num_workers=self.num_workers,
+            views=_views(task, CenterCrop.of),
         )
 
     def _connected(self) -> tuple[CLIPTask, int, int]:
@@ -169,3 +183,9 @@ class ImageTextDataModule(LightningDataModule):
                 f"batch_size {self.batch_size} does not divide over {world_size} processes; the nearest is {nearest}"
             )
         return self.batch_size // world_size
+
+
+def _views(task: CLIPTask, transform: Callable[[Pixels], Transform]) -> dict[str, View]:
+    """The further versions of each pair that the objective asks for."""
+    wanted = task.objective.views().items()
+    return {name: View(transform(pixels), tokenizer) for name, (pixels, tokenizer) in wanted}

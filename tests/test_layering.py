@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "averages": {"checkpoint"},
     "interchange": {"averages", "checkpoint", "data", "models", "objectives", "results", "sharding", "text"},
     "task": {"averages", "checkpoint", "interchange", "models", "objectives", "optim", "sharding", "text"},
-    "datamodules": {"data", "task"},
+    "datamodules": {"data", "models", "task"},
     "tracking": {"results"},
     "reports": {"results", "stats"},
     "callbacks": {"averages", "checkpoint", "data", "evaluation", "inference", "reports", "results", "sharding",

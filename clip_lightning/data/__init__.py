@@ -17,7 +17,7 @@ from clip_lightning.data.order import Order
 from clip_lightning.data.shape_scenes import ShapeScenes, ShapeScenesLabels
 from clip_lightning.data.shards import Shards
 from clip_lightning.data.torchvision_labels import TorchvisionLabels
-from clip_lightning.data.transforms import CenterCrop, RandomSquareCrop, Transform
+from clip_lightning.data.transforms import CenterCrop, RandomSquareCrop, Transform, View
 
 __all__ = [
     "Augmented",
@@ -42,6 +42,7 @@ __all__ = [
     "Source",
     "TorchvisionLabels",
     "Transform",
+    "View",
     "content_id",
     "decode",
     "images_of",

@@ -1,7 +1,7 @@
 """From single pairs to a batch."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,31 +24,38 @@ class Pair(NamedTuple):
         caption: The text as it is stored.
         key: Source, block and index in the source.
         image_id: Hash of the stored image.
+        views: Further versions of the image, each of the same size in all pairs of a batch.
     """
 
     image: UInt8[Tensor, "3 height width"]
     caption: str
     key: tuple[int, int, int]
     image_id: int
+    views: Mapping[str, UInt8[Tensor, "3 height width"]] = {}
 
 
-def collate(pairs: Sequence[Pair], tokenizer: Tokenizer) -> Batch:
+def collate(pairs: Sequence[Pair], tokenizer: Tokenizer, views: Mapping[str, Tokenizer] = {}) -> Batch:
     """Stacks pairs and tokenises their captions.
 
     Args:
         pairs: One at least.
         tokenizer: Rows of it are cut to the longest text of the batch.
+        views: Tokeniser of each further version.
     """
     captions = [pair.caption for pair in pairs]
-    text, length = cut(tokenizer(captions), tokenizer.eos_id)
-    return Batch(
-        image=torch.stack([pair.image for pair in pairs]),
-        text=text,
-        length=length,
-        key=torch.tensor([pair.key for pair in pairs]),
-        image_id=torch.tensor([pair.image_id for pair in pairs]),
-        text_id=torch.tensor([content_id(caption.encode("utf-8", "surrogatepass")) for caption in captions]),
+    identities = (
+        torch.tensor([pair.key for pair in pairs]),
+        torch.tensor([pair.image_id for pair in pairs]),
+        torch.tensor([content_id(caption.encode("utf-8", "surrogatepass")) for caption in captions]),
     )
+
+    def version(images: Sequence[Tensor], tokenizer: Tokenizer) -> Batch:
+        text, length = cut(tokenizer(captions), tokenizer.eos_id)
+        return Batch(torch.stack(list(images)), text, length, *identities)
+
+    batch = version([pair.image for pair in pairs], tokenizer)
+    batch.views = {name: version([pair.views[name] for pair in pairs], own) for name, own in views.items()}
+    return batch
 
 
 def cut(

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from clip_lightning.data.base import Source
 from clip_lightning.data.fetching import fetch
 from clip_lightning.data.order import IntArray
 from clip_lightning.data.readers import FixedReader, note_damage
-from clip_lightning.data.transforms import Transform
+from clip_lightning.data.transforms import Transform, View
 from clip_lightning.text import Tokenizer
 
 
@@ -29,6 +29,7 @@ class EvaluationPairLoader:
         rank: Number of this process.
         world_size: Number of processes.
         num_workers: Worker processes; 0 reads in this process.
+        views: Further versions of each pair, by name: ``Batch.views``.
 
     Attributes:
         damaged: Number of samples left out by this process in the last iteration, by source and reason.
@@ -48,6 +49,7 @@ class EvaluationPairLoader:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
+        views: Mapping[str, View] = {},
     ) -> None:
         assert 0 <= rank < world_size, (rank, world_size)
         if batch_size < 1:
@@ -60,7 +62,7 @@ class EvaluationPairLoader:
         self._rank = rank
         self._world_size = world_size
         self._num_workers = num_workers
-        self._reader = FixedReader(sources, transform, tokenizer)
+        self._reader = FixedReader(sources, transform, tokenizer, views)
         self._sources = list(sources)
         self.damaged: Counter[str] = Counter()
         self.first_damaged: dict[str, str] = {}

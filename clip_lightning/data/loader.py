@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clip_lightning.batch import Batch
@@ -10,7 +10,7 @@ from clip_lightning.data.base import Source
 from clip_lightning.data.fetching import fetch
 from clip_lightning.data.order import IntArray, Order
 from clip_lightning.data.readers import VisitReader, note_damage
-from clip_lightning.data.transforms import Transform
+from clip_lightning.data.transforms import Transform, View
 from clip_lightning.text import Tokenizer
 
 
@@ -33,6 +33,7 @@ class PairLoader:
         rank: Number of this process.
         world_size: Number of processes.
         num_workers: Worker processes; 0 reads in this process.
+        views: Further versions of each pair, by name: ``Batch.views``.
 
     Attributes:
         sources: Where the pairs are, by the first number of a sample's key.
@@ -58,11 +59,12 @@ class PairLoader:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
+        views: Mapping[str, View] = {},
     ) -> None:
         assert 0 <= rank < world_size, (rank, world_size)
         blocks = [list(source.block_sizes) for source in sources]
         self._order = Order(blocks, weights, samples_per_epoch, seed, window_blocks)
-        self._reader = VisitReader(sources, transform, tokenizer)
+        self._reader = VisitReader(sources, transform, tokenizer, views)
         self._batch_size = batch_size
         self._global_batch_size = batch_size * world_size
         self._rank = rank

@@ -3,9 +3,11 @@
 import bisect
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from clip_lightning.batch import Batch
@@ -13,7 +15,7 @@ from clip_lightning.data.base import Damaged, Source
 from clip_lightning.data.collate import Pair, collate, content_id
 from clip_lightning.data.decoding import decode
 from clip_lightning.data.order import IntArray, replacement
-from clip_lightning.data.transforms import Transform
+from clip_lightning.data.transforms import Transform, View
 from clip_lightning.text import Tokenizer
 
 DamagedSamples = dict[str, list[tuple[int, int]]]
@@ -30,12 +32,17 @@ class _Reader(Dataset[BatchAndDamage]):
         sources: Where the pairs are.
         transform: Makes the square that the encoder takes.
         tokenizer: Makes the tokens of the captions.
+        views: Further versions of each pair, by name.
     """
 
-    def __init__(self, sources: Sequence[Source], transform: Transform, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, sources: Sequence[Source], transform: Transform, tokenizer: Tokenizer, views: Mapping[str, View]
+    ) -> None:
         self._sources = list(sources)
         self._transform = transform
         self._tokenizer = tokenizer
+        self._transforms = {name: view.transform for name, view in views.items()}
+        self._tokenizers = {name: view.tokenizer for name, view in views.items()}
         self._sizes = [len(source) for source in self._sources]
         self._block_ends = [list(itertools.accumulate(source.block_sizes)) for source in self._sources]
 
@@ -43,9 +50,26 @@ class _Reader(Dataset[BatchAndDamage]):
         """One pair; without a generator, with its first caption."""
         raw = self._sources[source].read(index)
         chosen = int(generator.integers(len(raw.captions))) if generator is not None and len(raw.captions) > 1 else 0
-        image = self._transform(decode(raw.image), generator)
+        pixels = decode(raw.image)
+        views = self._views(pixels, generator) if self._transforms else {}
+        image = self._transform(pixels, generator)
         block = bisect.bisect_right(self._block_ends[source], index)
-        return Pair(image, raw.captions[chosen], (source, block, index), content_id(raw.image))
+        return Pair(image, raw.captions[chosen], (source, block, index), content_id(raw.image), views)
+
+    def _views(
+        self, pixels: UInt8[Tensor, "3 height width"], generator: np.random.Generator | None
+    ) -> dict[str, UInt8[Tensor, "3 size size"]]:
+        """The square of each further version; all of them draw the crop and the augmentations of the first."""
+        views = {}
+        state = {} if generator is None else generator.bit_generator.state
+        for name, transform in self._transforms.items():
+            views[name] = transform(pixels, generator)
+            if generator is not None:
+                generator.bit_generator.state = state
+        return views
+
+    def _collated(self, pairs: Sequence[Pair]) -> Batch:
+        return collate(pairs, self._tokenizer, self._tokenizers)
 
     def _note(self, source: int, index: int, reason: Damaged, damaged: DamagedSamples) -> None:
         damaged.setdefault(f"{self._sources[source].name}: {reason}", []).append((source, index))
@@ -67,7 +91,7 @@ class VisitReader(_Reader):
         damaged: DamagedSamples = {}
         generator = _VisitGenerator()
         pairs = [self._visit(source, index, seed, generator, damaged) for source, index, seed in visits.tolist()]
-        return collate(pairs, self._tokenizer), damaged
+        return self._collated(pairs), damaged
 
     def _visit(
         self, source: int, index: int, visit_seed: int, generator: "_VisitGenerator", damaged: DamagedSamples
@@ -97,7 +121,7 @@ class FixedReader(_Reader):
         if not pairs:
             told = self._told(damaged)
             raise ValueError(f"all samples of a batch are damaged ({told}); mend the data or raise batch_size")
-        return collate(pairs, self._tokenizer), damaged
+        return self._collated(pairs), damaged
 
 
 def note_damage(

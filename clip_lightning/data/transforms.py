@@ -1,7 +1,7 @@
 """From an image of any size to the square that an encoder takes; uint8 in and out."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from clip_lightning.spec import HasSpec
+from clip_lightning.text import Tokenizer
 
 if TYPE_CHECKING:
     from clip_lightning.models.base import Pixels
@@ -36,6 +37,18 @@ class Transform(HasSpec, ABC):
             image: Pixels of any size.
             generator: The only source of chance; what needs none ignores it.
         """
+
+
+class View(NamedTuple):
+    """How a further version of each pair is made, such as the one that a teacher sees.
+
+    Args:
+        transform: Makes the square; it draws as that of the first version does.
+        tokenizer: Makes the tokens.
+    """
+
+    transform: Transform
+    tokenizer: Tokenizer
 
 
 class RandomSquareCrop(Transform):
