@@ -15,6 +15,9 @@ from clip_lightning.results import read_results
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
 EMBEDDED = [path for path in CONFIGS if path.stem == "quickstart" or path.parent.name == "image_encoder"]
+OBJECTIVES = [path for path in CONFIGS if path.parent.name == "objective"]
+QUICKSTART = REPOSITORY / "configs" / "quickstart.yaml"
+TEACHER = "runs/quickstart/TIME"
 OPTIMIZERS = [path for path in CONFIGS if path.parent.name == "optimizer"]
 SMALL = [
     "--trainer.logger", "false", "--trainer.max_epochs", "1", "--data.samples_per_epoch", "256",
@@ -62,6 +65,26 @@ def test_each_encoder_learns(name, tmp_path, in_repository):
     arguments = ["fit", "--config", "configs/quickstart.yaml", "--config", f"configs/image_encoder/{name}.yaml"]
     arguments += ["--trainer.logger", "false", "--trainer.max_epochs", "2", "--data.samples_per_epoch", "16384"]
     assert main([*arguments, "--run_dir", str(tmp_path / "x")]) == 0
+    rows = {row.name: row for row in read_results(tmp_path / "x" / "results.json")}
+    assert rows["test/zero_shot/shape_scenes/accuracy"].interval[0] > 2 * CHANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", OBJECTIVES, ids=lambda path: path.stem)
+def test_each_objective_learns(path, tmp_path, in_repository):
+    learning = [
+        "--trainer.logger",
+        "false",
+        "--trainer.max_epochs",
+        "3",
+        "--model.schedule.init_args.warmup_steps",
+        "60",
+    ]
+    command = [word.replace(TEACHER, str(tmp_path / "teacher")) for word in commands_of(path)[0][3:]]
+    if path.stem == "distillation":
+        teacher = [*commands_of(QUICKSTART)[0][3:], *learning, "--run_dir", str(tmp_path / "teacher")]
+        assert main([*teacher, "--trainer.max_epochs", "1"]) == 0
+    assert main([*command, *learning, "--run_dir", str(tmp_path / "x")]) == 0
     rows = {row.name: row for row in read_results(tmp_path / "x" / "results.json")}
     assert rows["test/zero_shot/shape_scenes/accuracy"].interval[0] > 2 * CHANCE
 

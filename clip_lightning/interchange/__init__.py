@@ -2,5 +2,6 @@
 
 from clip_lightning.interchange.pretrained import Pretrained, load
 from clip_lightning.interchange.start import start_from
+from clip_lightning.interchange.teacher import PretrainedTeacher
 
-__all__ = ["Pretrained", "load", "start_from"]
+__all__ = ["Pretrained", "PretrainedTeacher", "load", "start_from"]

@@ -161,6 +161,11 @@ class LogSumExp(NamedTuple):
         """Some of the logarithms, less an entry of each."""
         return self.largest[place] - logits + self.total[place].log()
 
+    def log_softmax(self, place: slice, logits: Tensor, dim: int) -> Tensor:
+        """Entries less the logarithms."""
+        largest, total = self.largest[place].unsqueeze(dim), self.total[place].unsqueeze(dim)
+        return (logits - largest).sub_(total.log())
+
     def softmax(self, place: slice, logits: Tensor, dim: int, out: Tensor) -> Tensor:
         """Exponentials of entries less the logarithms."""
         largest, total = self.largest[place].unsqueeze(dim), self.total[place].unsqueeze(dim)
