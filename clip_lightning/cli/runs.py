@@ -1,4 +1,4 @@
-"""``runs``: which runs there are and how they stand, what one of them is, and removing what is no longer needed."""
+"""``runs``: which runs there are, what one of them is, their figures as files, and removing what is not needed."""
 
 import argparse
 import itertools
@@ -13,6 +13,7 @@ from typing import Any
 from clip_lightning.cli.cleaning import clean
 from clip_lightning.cli.compose import read_config
 from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.run_tables import write_tables
 from clip_lightning.results import format_table, read_results
 from clip_lightning.tracking.journal import read
 from clip_lightning.tracking.provenance import describe_git, read_starts
@@ -36,6 +37,10 @@ def main(arguments: Sequence[str]) -> int:
         show(options.run)
     elif options.what == "list":
         list_runs(options.root)
+    elif options.what == "tables":
+        files = write_tables(options.run, options.output)
+        print(f"{len(files) - 1} curves and {files[0]}")
+        print(options.output)
     else:
         clean(options)
     return 0
@@ -47,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     listing = verbs.add_parser("list", help="a table of all runs, the newest first", allow_abbrev=False)
     showing = verbs.add_parser("show", help="one run: command, parts, checkpoints, results", allow_abbrev=False)
     showing.add_argument("run", type=Path, help="folder of the run")
+    tables = verbs.add_parser("tables", help="results as JSON, curves as CSV, for DVC and others", allow_abbrev=False)
+    tables.add_argument("run", type=Path, nargs="+", help="folders of runs, or of what evaluate wrote")
+    tables.add_argument("--output", type=Path, required=True, help="folder to write to")
     cleaning = verbs.add_parser("clean", help="what is no longer needed; deleted only with --yes", allow_abbrev=False)
     cleaning.add_argument("run", type=Path, nargs="*", help="folders of runs to delete as a whole")
     cleaning.add_argument("--parts", action="store_true", help="what was half written when a run was killed")
