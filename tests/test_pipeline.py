@@ -14,14 +14,13 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[1]
 STAGES = ["prepare", "train", "evaluate", "report"]
-EVALUATORS = {
-    "scenes": {
-        "class_path": "ZeroShot",
-        "init_args": {"dataset": {"class_path": "ShapeScenesLabels", "init_args": {"split": "test", "size": 20}}},
-    }
-}
 
 pytestmark = pytest.mark.slow
+
+
+def evaluators(**arguments):
+    dataset = {"class_path": "ShapeScenesLabels", "init_args": {"split": "test", "size": 20}}
+    return {"scenes": {"class_path": "ZeroShot", "init_args": {"dataset": dataset, **arguments}}}
 
 
 class Clone:
@@ -60,7 +59,7 @@ def clone(tmp_path):
     config = yaml.safe_load((REPOSITORY / "tests" / "conf" / "tiny.yaml").read_text())
     config["seed_everything"], config["trainer"]["max_epochs"] = 0, 8
     clone.write("quickstart.yaml", config)
-    clone.write("evaluate/quick.yaml", {"evaluators": EVALUATORS})
+    clone.write("evaluate/quick.yaml", {"evaluators": evaluators()})
     clone.dvc("remote", "add", "-d", "local", str(tmp_path / "remote"))
     clone.commit("small")
     return clone
@@ -105,8 +104,7 @@ def test_what_changes_reruns_what_depends_on_it(clone, tmp_path):
     assert "train-loss.csv" in page
     assert "overview" in page
 
-    EVALUATORS["scenes"]["init_args"]["templates"] = ["a picture of a {}"]
-    clone.write("evaluate/quick.yaml", {"evaluators": EVALUATORS})
+    clone.write("evaluate/quick.yaml", {"evaluators": evaluators(templates=["a picture of a {}"])})
     assert stages_run(clone.dvc("repro")) == ["evaluate", "report"]
     tried = clone.dvc("exp", "run", "-S", "configs/quickstart.yaml:trainer.max_epochs=1")
     assert stages_run(tried) == ["train", "evaluate", "report"]
