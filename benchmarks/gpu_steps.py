@@ -14,11 +14,9 @@ from torch import Tensor
 from clip_lightning.batch import Batch
 from clip_lightning.models import CLIP
 from clip_lightning.models.cost import image_cost, text_cost
+from clip_lightning.models.peak import peak_flops
 from clip_lightning.objectives import Contrastive, encode_in_micro_batches
 from clip_lightning.optim import PAPER_ADAMW, build_optimizer
-
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
-"""Dense bf16 operations a second. Source: NVIDIA's data sheets."""
 
 
 def training_step(model: CLIP, batch: Batch, micro: int, setting: Setting) -> Callable[[], Tensor]:
@@ -46,7 +44,7 @@ def measure_step(setting: Setting) -> None:
     forward = sum(part.flops for part in (*image_cost(model), *text_cost(model, batch.text.shape[1])))
     fastest = setting.fastest()
     name = torch.cuda.get_device_name() if setting.is_cuda else "CPU"
-    peak = next((value for key, value in PEAKS.items() if key in name), None)
+    peak = peak_flops(setting.device, "half")
     of_loss = setting.seconds(loss_step(setting.pairs, torch.float32, setting))
     say(
         f"{name}: fastest product {fastest / 1e12:.1f} TFLOP/s; {3 * forward / 1e9:.1f} GFLOP a pair without repetition"

@@ -288,7 +288,7 @@ def curves(seed: int, table: Path, scorer: Scorer, options: argparse.Namespace) 
 def main() -> None:
     """Prints the checkpoints and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--target", type=float, default=0.4, help="zero-shot accuracy, 0-1")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--every", type=int, default=2, help="epochs between two checkpoints")
@@ -303,7 +303,7 @@ def main() -> None:
     torch.set_num_threads(1)
     scorer = Scorer(photographs(table, "test"))
     ratios, rows = [], []
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         found = curves(seed, table, scorer, options)
         ours, theirs = (time_to(options.target, found[whose]) for whose in ("ours", "open_clip"))
         ratio = "not reached by both" if ours is None or theirs is None else f"{ours / theirs:.2f}"

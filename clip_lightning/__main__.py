@@ -18,6 +18,7 @@ VERBS = {
     "predict": ("predict.main", "write the features of many images by Lightning's trainer"),
     "search": ("search.main", "find images by a text or an image among those that were embedded"),
     "summary": ("summary.main", "tell what a configured model costs: parameters, operations, memory"),
+    "tune": ("tune.main", "find the micro-batch that fits into memory, and how many workers feed it"),
     "interpolate": ("interpolate.main", "move a fine-tuned model back towards the one that it started from"),
     "export": ("export.main", "write a model for open_clip, transformers, ONNX Runtime or PyTorch"),
     "runs": ("runs.main", "list the runs that there are, show one, remove what is no longer needed"),

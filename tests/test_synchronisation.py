@@ -21,6 +21,7 @@ from clip_lightning.callbacks import (
     Health,
     Progress,
     RandomStates,
+    Throughput,
 )
 from clip_lightning.callbacks.late_reading import LateReading
 from clip_lightning.models import ModifiedResNet, TextTransformer, VisionTransformer
@@ -100,7 +101,7 @@ def test_a_step_reads_no_value(tower, settings, tmp_path, monkeypatch):
             steps.append(readings.count)
 
     standing = [Guards(), BatchStatistics(), RandomStates(), EpochAverages(), GradientNoise(6), Health()]
-    standing.append(Progress("val/loss"))
+    standing += [Progress("val/loss"), Throughput(num_workers=0, cpus=1, is_compiled=False)]
     trainer = Trainer(
         accelerator="cpu",
         max_steps=4,

@@ -13,6 +13,7 @@ from clip_lightning.callbacks.pictures import Pictures
 from clip_lightning.callbacks.progress import Progress
 from clip_lightning.callbacks.random_states import RandomStates
 from clip_lightning.callbacks.signals import TrainingStopped, stopping_at_once
+from clip_lightning.callbacks.throughput import Throughput
 
 __all__ = [
     "BatchStatistics",
@@ -26,6 +27,7 @@ __all__ = [
     "Progress",
     "RandomStates",
     "RunEvaluators",
+    "Throughput",
     "TrainingFailed",
     "TrainingStopped",
     "WeightAverages",

@@ -1,5 +1,6 @@
 """The gradient noise scale: the batch from which on a larger one would change the direction of a step but little."""
 
+import math
 from typing import Any
 
 import torch
@@ -25,8 +26,8 @@ class GradientNoise(Callback):
     S / |G|^2. Both are averaged over the latest steps that were logged.
 
     In a contrastive loss a sample's gradient is what the loss's derivative by its features, given the others of the
-    batch, makes of it: a scale is one at this batch size. It is NaN as long as nothing but noise is seen, and nothing
-    is logged where no projection is trained as one linear layer, or gradients are scaled (16-mixed).
+    batch, makes of it: a scale is one at this batch size. Nothing is logged as long as nothing but noise is seen, where
+    no projection is trained as one linear layer, and where gradients are scaled (16-mixed).
 
     Args:
         pairs: Pairs of a step, of all processes and of all batches whose gradients are averaged.
@@ -38,6 +39,7 @@ class GradientNoise(Callback):
     def __init__(self, pairs: int) -> None:
         self.pairs = pairs
         self._averages = torch.zeros(2)  # S and |G|^2; nothing yet
+        self._scale: Tensor | None = None
         self._hooks: list[RemovableHandle] = []
         self._squares: list[Tensor] = []
         self._layers: list[nn.Linear] = []
@@ -71,7 +73,7 @@ class GradientNoise(Callback):
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Logs the scale."""
+        """Adds what this step has shown."""
         gradients = [layer.weight.grad for layer in self._layers if layer.weight.grad is not None]
         if self._squares and gradients:
             processes = trainer.world_size
@@ -82,9 +84,20 @@ class GradientNoise(Callback):
             before = torch.where(self._averages == 0, seen, self._averages)
             self._averages = torch.where(seen.isfinite().all(), torch.lerp(seen, before, _MEMORY), self._averages)
             variance, square = self._averages.unbind()
-            scale = torch.where(square > 0, variance / square, torch.nan)
-            pl_module.log("train/gradient_noise_scale", scale)
+            self._scale = torch.where(square > 0, variance / square, torch.nan)
         self._forget()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Logs the scale if it is known."""
+        if self._scale is None:
+            return
+        # Not by Lightning, which would repeat an earlier value where there is none. The host reads values now anyway.
+        value, self._scale = float(self._scale), None
+        if math.isfinite(value):
+            for logger in trainer.loggers:
+                logger.log_metrics({"train/gradient_noise_scale": value}, step=trainer.global_step - 1)
 
     def _forget(self) -> None:
         for hook in self._hooks:

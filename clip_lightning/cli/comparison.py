@@ -35,7 +35,7 @@ FACTS = (
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
 """Which checkpoints are compared."""
 
-MEASURES_TIME = ("system/", "per_second", "seconds")
+MEASURES_TIME = ("system/", "throughput/", "per_second", "seconds")
 """What the names of metrics have in them that say how fast the machine was, and not what was learned."""
 
 

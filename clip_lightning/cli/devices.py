@@ -31,11 +31,11 @@ def check_devices(config: Config) -> None:
             f"trainer.accelerator {accelerator!r}, but PyTorch finds no GPU on this machine; give "
             "--trainer.accelerator cpu, or auto, which takes what there is"
         )
-    is_cpu = accelerator == "cpu" or (accelerator == "auto" and gpus == 0)
+    is_cpu = _is_cpu(trainer)
     asked = _number(trainer.get("devices"))
     if not is_cpu and asked is not None and asked > gpus:
         raise UserError(f"trainer.devices {asked}, but this machine has {gpus} GPUs; give --trainer.devices {gpus}")
-    _check_launcher(1 if asked is None and is_cpu else gpus if asked is None else asked)
+    _check_launcher(processes_here(trainer))
     _check_strategy(trainer.get("strategy"), is_cpu)
     _check_precision(trainer, is_cpu)
     if is_cpu and trainer.get("sync_batchnorm"):
@@ -45,6 +45,29 @@ def check_devices(config: Config) -> None:
         )
     if is_cpu and config.get("compile") and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise UserError("compile true needs a C++ compiler on the CPU, and g++ is not installed; give --compile false")
+
+
+def processes_here(trainer: Mapping[str, Any]) -> int:
+    """Processes that train on this machine: as many as there are devices, or as are asked for.
+
+    Args:
+        trainer: That section of a configuration.
+    """
+    asked = _number(trainer.get("devices"))
+    if asked is not None:
+        return asked
+    return 1 if _is_cpu(trainer) else _gpus()
+
+
+def _is_cpu(trainer: Mapping[str, Any]) -> bool:
+    accelerator = str(trainer.get("accelerator") or "auto").lower()
+    return accelerator == "cpu" or (accelerator == "auto" and _gpus() == 0)
+
+
+def own_cpus(processes: int = 1) -> int:
+    """Processors of this machine that each of so many processes may take for itself; 0 where there are fewer."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return cpus // processes
 
 
 def _gpus() -> int:

@@ -22,6 +22,7 @@ from clip_lightning.callbacks import (
     Pictures,
     Progress,
     RandomStates,
+    Throughput,
     TrainingFailed,
     TrainingStopped,
     stopping_at_once,
@@ -29,12 +30,15 @@ from clip_lightning.callbacks import (
 from clip_lightning.checkpoint import read_checkpoint
 from clip_lightning.cli.compose import Config, compose, to_yaml
 from clip_lightning.cli.continuation import conclude_failure, conclude_stop, find_checkpoint, how_to_continue
+from clip_lightning.cli.devices import own_cpus
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys, value_at
 from clip_lightning.cli.memory import told_of_memory
 from clip_lightning.cli.start import start_of
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli, show_help
 from clip_lightning.files import write_atomically
+from clip_lightning.models.cost import training_flops
+from clip_lightning.models.peak import arithmetic_of, peak_flops
 from clip_lightning.results import format_table
 from clip_lightning.tracking.logger import MLflowTracker
 from clip_lightning.tracking.provenance import add_start
@@ -200,6 +204,7 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     noise = GradientNoise(data.batch_size * trainer.accumulate_grad_batches)
     for callback in (BatchStatistics(), RandomStates(), EpochAverages(), Damage(), noise, Health(), Progress(monitor)):
         cli.add_callback(callback)
+    cli.add_callback(throughput(cli))
     record(cli, folder, arguments)
     announce(cli, folder, checkpoint)
     with told_of_memory(cli):
@@ -219,6 +224,14 @@ def fit(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str], checkpoin
     cli.add_callback(Pictures(evaluation, data.test or data.val, curves_of(cli), cli.config.name))
     trainer.test(task, data, verbose=False)
     conclude(cli, folder)
+
+
+def throughput(cli: TrainingCLI) -> Throughput:
+    """What tells of the speed; the model's operations are counted where the device's peak is known."""
+    trainer = cli.trainer
+    peak = peak_flops(trainer.strategy.root_device, arithmetic_of(str(trainer.precision)))
+    flops = None if peak is None else training_flops(cli.model.model)
+    return Throughput(cli.datamodule.num_workers, own_cpus(trainer.num_devices), cli.config.compile, peak, flops)
 
 
 def record(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str]) -> None:

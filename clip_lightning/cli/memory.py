@@ -29,7 +29,8 @@ def told_of_memory(cli: Any) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        message = what_to_lower(cli, error)
+        where = "the GPU" if isinstance(error, torch.OutOfMemoryError) else "this machine"
+        message = f"out of memory on {where} at step {cli.trainer.global_step:,}: {what_to_lower(cli)}"
     # Outside of the handler: what the error holds on to is free by then.
     raise UserError(message)
 
@@ -39,21 +40,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
-def what_to_lower(cli: Any, error: BaseException) -> str:
-    """The message, with an estimate of what a step takes and the settings that lower it, the most useful first."""
+def what_to_lower(cli: Any) -> str:
+    """An estimate of what a step takes, and the settings that lower it, the most useful first."""
     task, world = cli.model, int(cli.trainer.world_size)
     pairs = max(1, cli.datamodule.batch_size // world)
     at_once = min(pairs, getattr(task, "micro_batch_size", None) or pairs)
     fixed, each = estimate(task)
-    where = "the GPU" if isinstance(error, torch.OutOfMemoryError) else "this machine"
     advice = [f"model.micro_batch_size {max(1, at_once // 2)}"] if at_once > 1 else []
     advice.append("model.image_tuning.gradient_checkpointing and model.text_tuning.gradient_checkpointing true")
     if str(cli.trainer.precision) == "32-true":
         advice.append("trainer.precision bf16-mixed")
     return (
-        f"out of memory on {where} at step {cli.trainer.global_step:,}: by estimate in fp32, weights, gradients and "
-        f"moments take {_gib(fixed)} and what is kept of {at_once:,} pairs at once {_gib(at_once * each)}. "
-        f"Lower it, in this order, by {'; '.join(advice)}; the update stays that of the whole batch"
+        f"by estimate in fp32, weights, gradients and moments take {gib(fixed)} and what is kept of {at_once:,} pairs "
+        f"at once {gib(at_once * each)}. Lower it, in this order, by {'; '.join(advice)}; the update stays that of the "
+        "whole batch"
     )
 
 
@@ -65,5 +65,6 @@ def estimate(task: Any) -> tuple[int, int]:
     return fixed, sum(part.activation_bytes for part in model_cost(task.model))
 
 
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.2f} GiB"
+def gib(size: float) -> str:
+    """Bytes, as they are shown."""
+    return f"{size / 2**30:,.2f} GiB"

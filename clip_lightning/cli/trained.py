@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 
 from clip_lightning.averages import KINDS
+from clip_lightning.cli.devices import own_cpus
 from clip_lightning.cli.errors import UserError
 from clip_lightning.inference.images import printable
 from clip_lightning.interchange import Pretrained, load
@@ -150,9 +150,8 @@ def workers(given: int | None, num_processes: int = 1) -> int:
         UserError: If the number is negative.
     """
     if given is None:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         # None are left over where there are as many processes as CPUs, or more.
-        return max(min(cpus // num_processes - 1, _MOST_WORKERS), 0)
+        return max(min(own_cpus(num_processes) - 1, _MOST_WORKERS), 0)
     if given < 0:
         raise UserError(f"--num_workers {given} must be 0 at least")
     return given

@@ -6,10 +6,12 @@
   attention matrix.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -64,18 +66,43 @@ def model_cost(model: CLIP) -> list[PartCost]:
 
 def image_cost(model: CLIP) -> list[PartCost]:
     """Costs of the image tower and its projection for one image."""
-    size = model.pixels.size
     with FakeTensorMode(allow_non_fake_inputs=True):
-        image = torch.empty(_BATCH, 3, size, size, requires_grad=False)
-        return _tower("image", model.image_encoder, model.image_projection, (image,))
+        return _tower("image", model.image_encoder, model.image_projection, _images(model))
 
 
 def text_cost(model: CLIP, tokens: int) -> list[PartCost]:
     """Costs of the text tower, which the model must have, and its projection for one text of so many tokens."""
     assert model.text_encoder is not None
     with FakeTensorMode(allow_non_fake_inputs=True):
-        text, length = torch.zeros(_BATCH, tokens, dtype=torch.int64), torch.full((_BATCH,), tokens)
-        return _tower("text", model.text_encoder, model.text_projection, (text, length))
+        return _tower("text", model.text_encoder, model.text_projection, _texts(tokens))
+
+
+def training_flops(model: CLIP) -> Callable[[int], float] | None:
+    """Operations of one pair in training: forward, and backward where something is trained.
+
+    What is computed a second time, to save memory, counts once.
+
+    Args:
+        model: Whole, on any device.
+
+    Returns:
+        A function of the tokens of the pair's text; None where a tower does what no tensor without contents can.
+    """
+    try:
+        image = _training_flops(model.image_encoder, model.image_projection, lambda: _images(model))
+        if model.text_encoder is None:
+            return lambda tokens: float(image)
+        # Products of weights grow with the tokens, and attention with their square, so three lengths tell of all.
+        longest = model.text_encoder.context_length
+        lengths = np.unique([1, -(-longest // 2), longest]).tolist()
+        texts = [
+            _training_flops(model.text_encoder, model.text_projection, functools.partial(_texts, length))
+            for length in lengths
+        ]
+    except Exception:  # whatever a tower of the user's own meets there
+        return None
+    curve = np.polynomial.Polynomial.fit(lengths, texts, len(lengths) - 1)
+    return lambda tokens: image + float(curve(tokens))
 
 
 def whole_pool_flops(pool: AttentionPool) -> int:
@@ -91,6 +118,15 @@ def whole_pool_flops(pool: AttentionPool) -> int:
     return 2 * (positions - 1) * of_one
 
 
+def _images(model: CLIP) -> tuple[Tensor]:
+    size = model.pixels.size
+    return (torch.empty(_BATCH, 3, size, size, requires_grad=False),)
+
+
+def _texts(tokens: int) -> tuple[Tensor, Tensor]:
+    return torch.zeros(_BATCH, tokens, dtype=torch.int64), torch.full((_BATCH,), tokens)
+
+
 def _tower(name: str, encoder: nn.Module, projection: nn.Module | None, inputs: tuple[Tensor, ...]) -> list[PartCost]:
     """The rows of an encoder and of its projection."""
     row, pooled = _part(f"{name}_encoder", encoder, inputs)
@@ -101,18 +137,50 @@ def _tower(name: str, encoder: nn.Module, projection: nn.Module | None, inputs: 
 
 def _part(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[PartCost, Tensor]:
     """A part's row and its output."""
-    parameters = {key: torch.empty_like(value, device="cpu") for key, value in module.named_parameters()}
-    buffers = {key: torch.empty_like(value, device="cpu") for key, value in module.named_buffers()}
-    # What is frozen keeps nothing for its own gradient.
-    for key, parameter in module.named_parameters():
-        parameters[key].requires_grad_(parameter.requires_grad)
+    weights = _without_contents(module)
     kept: dict[int, Tensor] = {}
     with FlopCounterMode(display=False) as counter, _noting(kept):
-        output: Tensor = functional_call(module, {**parameters, **buffers}, inputs)
-    own = {_storage(value) for value in (*parameters.values(), *buffers.values())}
+        output: Tensor = functional_call(module, weights, inputs)
+    own = {_storage(value) for value in weights.values()}
     size = sum(value.untyped_storage().nbytes() for key, value in kept.items() if key not in own)
     count = sum(parameter.numel() for parameter in module.parameters())
     return PartCost(name, count, counter.get_total_flops() // _BATCH, size // _BATCH), output
+
+
+def _training_flops(encoder: nn.Module, projection: nn.Module | None, inputs: Callable[[], tuple[Tensor, ...]]) -> int:
+    """Operations for one sample of a tower and of its projection."""
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        FlopCounterMode(display=False) as counter,
+        _as_their_classes_say(encoder),
+    ):
+        output: Tensor = functional_call(encoder, _without_contents(encoder), inputs())
+        if projection is not None:
+            output = functional_call(projection, _without_contents(projection), (output,))
+        if output.requires_grad:
+            output.sum().backward()  # type: ignore[no-untyped-call]
+    return counter.get_total_flops() // _BATCH
+
+
+def _without_contents(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers that have shapes alone; what is frozen keeps nothing for its own gradient."""
+    parameters = {
+        key: torch.empty_like(value, device="cpu").requires_grad_(value.requires_grad)
+        for key, value in module.named_parameters()
+    }
+    return {**parameters, **{key: torch.empty_like(value, device="cpu") for key, value in module.named_buffers()}}
+
+
+@contextmanager
+def _as_their_classes_say(module: nn.Module) -> Iterator[None]:
+    """Meanwhile, no part is compiled, or computed twice: both give a module a ``forward`` of its own."""
+    changed = [part for part in module.modules() if "forward" in vars(part)]
+    forwards = [vars(part).pop("forward") for part in changed]
+    try:
+        yield
+    finally:
+        for part, forward in zip(changed, forwards, strict=True):
+            object.__setattr__(part, "forward", forward)
 
 
 @contextmanager

@@ -121,12 +121,12 @@ def values(run):
 
 
 def curves(run):
-    """All points of training: name, step and value, written out, so that one NaN is the other."""
+    """All points of training but its speed: name, step and value, written out, so that one NaN is the other."""
     series = journal.metrics(run / "journal.jsonl").items()
     points = [
         (name, step, repr(value)) for name, rows in series for step, value in zip(rows.step, rows.value, strict=True)
     ]
-    return sorted(point for point in points if not point[0].startswith("test/"))
+    return sorted(point for point in points if not point[0].startswith(("test/", "throughput/")))
 
 
 def equal(one, two):

@@ -72,9 +72,13 @@ def test_the_output_of_a_run_is_readable_and_free_of_noise(tmp_path):
     done = run("fit", "--config", TINY, "--run_dir", tmp_path / "x")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "x")
-    lines = done.stderr.strip().splitlines()
+    *lines, speed, bound = done.stderr.strip().splitlines()
     assert len(lines) == 2, done.stderr
     assert all(line.startswith("epoch ") and "loss" in line and "temperature" in line for line in lines)
+    assert speed.startswith("speed       ")
+    assert "pairs/s" in speed
+    assert "MFU not known" in speed, "nobody knows the peak of a CPU"
+    assert bound.startswith("bound by    ")
 
 
 @pytest.mark.slow

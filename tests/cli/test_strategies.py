@@ -60,9 +60,11 @@ def test_two_processes_make_the_updates_and_measurements_of_one(strategy, exact,
 
 
 @pytest.mark.parametrize(
-    "strategy", ["fsdp2", pytest.param(IN_PARTS, marks=pytest.mark.slow)], ids=["one file", "parts"]
+    "strategy",
+    ["fsdp2", pytest.param(IN_PARTS, marks=pytest.mark.slow), pytest.param("ddp", marks=pytest.mark.slow)],
+    ids=["one file", "parts", "ddp"],
 )
-def test_a_divided_run_is_killed_and_goes_on_as_if_nothing_had_been(strategy, tmp_path):
+def test_a_run_of_two_is_killed_and_goes_on_as_if_nothing_had_been(strategy, tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
     arguments = ["--checkpoints.every_n_steps", "2", "--trainer.gradient_clip_val", "0.5"]
     assert fit_as_two(TINY, whole, strategy, *arguments) == [0, 0]
