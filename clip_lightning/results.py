@@ -29,10 +29,13 @@ class Result:
         metric: Name of the metric, such as "accuracy".
         protocol: What else determines the figure: classes, templates, split.
         source: Name of the data set.
-        items: The metric's value for each sample, for paired comparisons; not written to ``results.json``.
+        items: What each sample gives, for paired comparisons; the value is their mean. Not written to
+            ``results.json``, as little as the two that say more of them.
         details: What a page draws beside the figure, such as a curve or the classes, as plain data; its "kind" says
             which of these.
         model: Which of several models it is of; empty where there is one.
+        strata: Class of each item where the value is the mean over classes of their means.
+        clusters: What each item depends on together with others, such as the image of a caption.
         unit: Of the value, such as "nats"; empty for fractions and their differences, which are printed in percent.
     """
 
@@ -48,6 +51,8 @@ class Result:
     items: np.ndarray | None = None
     details: dict[str, Any] | None = None
     model: str = ""
+    strata: np.ndarray | None = None
+    clusters: np.ndarray | None = None
     unit: str = ""
 
 
@@ -102,7 +107,7 @@ def write_results(path: str | Path, rows: Sequence[Result], comparisons: Sequenc
         rows: Results in the order in which they are to be read.
         comparisons: What was compared between models.
     """
-    names = [item.name for item in fields(Result) if item.name != "items"]
+    names = [item.name for item in fields(Result) if item.name not in ("items", "strata", "clusters")]
     content: dict[str, Any] = {"format": FORMAT}
     content["results"] = [{name: _plain(getattr(row, name)) for name in names} for row in rows]
     if comparisons:

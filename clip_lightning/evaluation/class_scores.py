@@ -11,7 +11,7 @@ from numpy import ndarray as NDArray
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.evaluation.base import Context, Evaluator
 from clip_lightning.evaluation.labels import accepted_labels, check_labels, check_names, label_names, pool
-from clip_lightning.evaluation.metrics import MULTI_LABEL, Measured
+from clip_lightning.evaluation.metrics import MULTI_LABEL, PER_CLASS, Measured
 from clip_lightning.results import Result
 from clip_lightning.text import read_templates
 
@@ -116,6 +116,7 @@ class ClassScoresEvaluator(Evaluator):
             source=self.dataset.name,
             items=items,
             details=details,
+            strata=scored.target if metric == PER_CLASS else None,
             unit=unit,
         )
 

@@ -23,6 +23,8 @@ Metric = Literal[
 Interval = tuple[float, float] | None
 MULTI_LABEL = ("mean_average_precision_11_point",)
 """Metrics of samples that have several labels each."""
+PER_CLASS = "mean_per_class_accuracy"
+"""The metric that is a mean over classes."""
 _RANKINGS = (*MULTI_LABEL, "roc_auc")
 NO_INTERVAL = "none: too few different samples to resample"
 
@@ -122,7 +124,7 @@ def gain(
         return _of_samples(lambda counts: after(counts) - before(counts), len(scores), "paired bootstrap")
     right = target if accepted is None else accepted
     items = _items(metric, scores, right) - _items(metric, baseline, right)
-    is_per_class = metric == "mean_per_class_accuracy"
+    is_per_class = metric == PER_CLASS
     interval = bootstrap_mean_per_class(items, target if is_per_class else np.zeros(len(items), dtype=int))
     return Measured(_mean(metric, items, target), *_resampled(interval, "paired bootstrap"), items)
 
@@ -155,12 +157,12 @@ def _items(metric: str, scores: NDArray, right: NDArray) -> Float[NDArray, "samp
 
 
 def _mean(metric: str, items: Float[NDArray, "samples"], target: Int[NDArray, "samples"]) -> float:
-    return mean_per_class(items, target) if metric == "mean_per_class_accuracy" else float(items.mean())
+    return mean_per_class(items, target) if metric == PER_CLASS else float(items.mean())
 
 
 def _interval(metric: str, items: Float[NDArray, "samples"], target: NDArray) -> tuple[Interval, str]:
     """Interval of a mean, and how it was made."""
-    if metric == "mean_per_class_accuracy":
+    if metric == PER_CLASS:
         return _resampled(bootstrap_mean_per_class(items, target), "stratified bootstrap")
     if metric == "mean_of_top_1_and_top_5":  # No share of hits: a sample may give a half.
         return _resampled(bootstrap_mean_per_class(items, np.zeros(len(items), dtype=int)), "bootstrap")

@@ -1,5 +1,6 @@
 """Retrieval: the captions of an image among all captions, and the image of a caption among all images."""
 
+import dataclasses
 import functools
 from typing import Literal, NamedTuple
 
@@ -164,24 +165,18 @@ class Retrieval(Evaluator):
         self, direction: str, found: Places, clusters: Int[NDArray, "queries"], collected: Paired
     ) -> list[Result]:
         """All results of one direction."""
-        recalls = {f"recall_at_{k}": found.credit(k) for k in RECALL_AT}
-        results = [
-            self._result(
-                f"{direction}_{metric}", float(items.mean()), clustered_interval(items, clusters), items, collected
-            )
-            for metric, items in recalls.items()
-        ]
+        results = []
+        for k in RECALL_AT:
+            items = found.credit(k)
+            recall = float(items.mean()), clustered_interval(items, clusters)
+            result = self._result(f"{direction}_recall_at_{k}", *recall, len(items), collected)
+            results.append(dataclasses.replace(result, items=items, clusters=clusters))
         ranks = found.ranks()
-        median, interval = float(np.median(ranks)), clustered_median_interval(ranks, clusters)
-        return [*results, self._result(f"{direction}_median_rank", median, interval, ranks, collected)]
+        median = float(np.median(ranks)), clustered_median_interval(ranks, clusters)
+        return [*results, self._result(f"{direction}_median_rank", *median, len(ranks), collected)]
 
     def _result(
-        self,
-        metric: str,
-        value: float,
-        interval: tuple[float, float] | None,
-        items: Float[NDArray, "queries"],
-        collected: Paired,
+        self, metric: str, value: float, interval: tuple[float, float] | None, n: int, collected: Paired
     ) -> Result:
         is_rank = metric.endswith("rank")
         method = f"{'woodruff' if is_rank else 'wilson'}, clustered by image" if interval else "none: a single image"
@@ -198,11 +193,10 @@ class Retrieval(Evaluator):
             value=value,
             interval=interval,
             method=method,
-            n=len(items),
+            n=n,
             missing=collected.missing,
             metric=metric,
             protocol=protocol,
             source=self.source.name,
-            items=items,
             unit="rank" if is_rank else "",
         )
