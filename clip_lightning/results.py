@@ -155,28 +155,35 @@ def format_table(rows: Sequence[Result]) -> str:
         Lines without a final line break.
     """
     cells = [("result", "percent", "95 % interval", "n", "missing")]
-    cells += [(row.name, _value(row), _interval(row), f"{row.n:,}", f"{row.missing:,}") for row in rows]
+    cells += [
+        (row.name, printed(row.value, row.unit), printed_interval(row), f"{row.n:,}", f"{row.missing:,}")
+        for row in rows
+    ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = [_line(line, widths) for line in cells]
     return "\n".join([lines[0], "-" * sum(widths, start=2 * (len(widths) - 1)), *lines[1:]])
+
+
+def printed(value: float, unit: str = "") -> str:
+    """A value to read: a fraction in percent without a sign, anything else to four digits with its unit."""
+    return f"{printed_number(value, unit)} {unit}".rstrip()
+
+
+def printed_number(value: float, unit: str = "") -> str:
+    """As ``printed``, without the unit."""
+    if not math.isfinite(value):
+        return str(value)
+    if not unit:
+        return f"{100 * value:.1f}"
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def printed_interval(row: Result) -> str:
+    """The 95 % interval of a result to read, "-" where it has none."""
+    return "-" if row.interval is None else " to ".join(printed_number(end, row.unit) for end in row.interval)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     """The name to the left, the numbers to the right, so that they can be compared."""
     numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
     return "  ".join([cells[0].ljust(widths[0]), *numbers])
-
-
-def _value(row: Result) -> str:
-    return f"{_number(row.value, row.unit)} {row.unit}".rstrip()
-
-
-def _interval(row: Result) -> str:
-    return "-" if row.interval is None else " to ".join(_number(end, row.unit) for end in row.interval)
-
-
-def _number(value: float, unit: str) -> str:
-    """A fraction in percent, anything else as it is."""
-    if not math.isfinite(value):
-        return str(value)
-    return f"{value:.4g}" if unit else f"{100 * value:.1f}"

@@ -88,6 +88,12 @@ def test_the_table_shows_percent_interval_and_counts():
     assert len({len(line) for line in lines}) == 1
 
 
+def test_what_is_no_fraction_is_shown_with_its_unit():
+    table = format_table([row(value=1.43215, interval=(1.4, 1.5), unit="nats"), row(value=12_345.0, unit="rank")])
+    assert table.splitlines()[2].split()[1:5] == ["1.432", "nats", "1.4", "to"]
+    assert table.splitlines()[3].split()[1:3] == ["12,345", "rank"]
+
+
 def test_an_empty_table_is_its_head():
     assert len(format_table([]).splitlines()) == 2
 
