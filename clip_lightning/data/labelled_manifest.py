@@ -44,6 +44,7 @@ class LabelledManifest(LabelledDataset):
             labels count as right too.
         id_column: Column with what identifies a row, for ``same_as_column``.
         columns: Names of the columns of a CSV or TSV file without a header row.
+        known_names: Name that is known to belong to each of some labels, as a check that ``class_names`` are in order.
         allow_empty_classes: Whether a class of a list or text file may have no image in the manifest.
         name: Short name, part of a metric's key; by default the name of the manifest's folder.
         split: Which part of the data it is, for reports.
@@ -67,6 +68,7 @@ class LabelledManifest(LabelledDataset):
         same_as_column: str | None = None,
         id_column: str = "id",
         columns: list[str] | None = None,
+        known_names: dict[int, str] = {},  # noqa: B006  (not changed; a union would hide the messages of its members)
         allow_empty_classes: bool = False,
         name: str | None = None,
         split: str = "test",
@@ -94,6 +96,7 @@ class LabelledManifest(LabelledDataset):
             classes.check_that_all_occur(table)
         self._labels = np.array(labels, dtype=np.int64)
         self.class_names = classes.names
+        self.known_names = known_names
         self.templates = read_templates(templates)
         self.name = name or folder_name(path.parent)
         self.split = split

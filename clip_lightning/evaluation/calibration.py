@@ -86,9 +86,8 @@ class Calibration(OneLabelEvaluator):
 
     def collect(self, context: Context) -> WithValidation:
         """Scores of both sets."""
-        prompts = self.dataset.prompts(self.templates)
-        validation = None if self.validation is None else collect_scores(context, self.validation, prompts)
-        return WithValidation(collect_scores(context, self.dataset, prompts), validation)
+        validation = None if self.validation is None else collect_scores(context, self.validation, self.prompts)
+        return WithValidation(collect_scores(context, self.dataset, self.prompts), validation)
 
     def compute(self, collected: WithValidation) -> list[Result]:
         """The errors at the model's temperature, and at the fitted one."""
@@ -99,7 +98,7 @@ class Calibration(OneLabelEvaluator):
         factor = fitted_temperature(validation.scores, validation.right)
         fitted = Measured(factor, None, "none: fitted on the validation set", None)
         on = {"fitted_on": f"{self.validation.name}, {self.validation.split}, {len(validation.target)} images"}
-        results.append(self.result("temperature", fitted, test, on, unit="times the model's"))
+        results.append(self.result("temperature", fitted, test, on, unit="times"))
         return [*results, *self._errors(test._replace(scores=test.scores / factor), _FITTED, on)]
 
     def _errors(

@@ -10,10 +10,17 @@ from numpy import ndarray as NDArray
 
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.evaluation.base import Context, Evaluator
-from clip_lightning.evaluation.labels import accepted_labels, check_labels, check_names, label_names, pool
+from clip_lightning.evaluation.labels import (
+    accepted_labels,
+    check_labels,
+    check_names,
+    check_prompts,
+    label_names,
+    pool,
+)
 from clip_lightning.evaluation.metrics import MULTI_LABEL, PER_CLASS, Measured
 from clip_lightning.results import Result
-from clip_lightning.text import read_templates
+from clip_lightning.text import fill_templates, read_templates
 
 
 class Scored(NamedTuple):
@@ -67,13 +74,16 @@ class ClassScoresEvaluator(Evaluator):
         name: First part of the results' names.
 
     Raises:
-        ValueError: If a template has no place for the name, a class has no name, or names cannot be the labels'.
+        ValueError: If a template has no place for the name, a class has no name or no text, or names cannot be the
+            labels'.
     """
 
     def __init__(self, dataset: LabelledDataset, templates: list[str] | str | Path | None, name: str) -> None:
         check_names(dataset)
         self.dataset = dataset
         self.templates = None if templates is None else read_templates(templates)
+        self.prompts = dataset.prompts(self.templates)
+        check_prompts(dataset, self.prompts)
         self.prefix = f"{name}/{dataset.name}"
 
     def collect(self, context: Context) -> Any:
@@ -82,7 +92,7 @@ class ClassScoresEvaluator(Evaluator):
         Raises:
             ValueError: If labels and names do not fit.
         """
-        return collect_scores(context, self.dataset, self.dataset.prompts(self.templates))
+        return collect_scores(context, self.dataset, self.prompts)
 
     def result(
         self,
@@ -121,12 +131,16 @@ class ClassScoresEvaluator(Evaluator):
         )
 
     def _protocol(self, scored: Scored) -> dict[str, Any]:
+        templates = self.dataset.templates if self.templates is None else self.templates
         protocol: dict[str, Any] = {
             "split": self.dataset.split,
             "class_names": self.dataset.class_names,
-            "templates": self.dataset.templates if self.templates is None else self.templates,
+            "templates": templates,
             "ties": "shared",
         }
+        if not templates or self.prompts != fill_templates(self.dataset.class_names, templates):
+            protocol["templates"] = "texts of each class's own"
+            protocol["prompts"] = self.prompts
         if self.dataset.pooled is not None:
             protocol["pooled"] = "a label has the score of the best of the finer classes that stand for it"
         several = int((scored.right.sum(axis=1) > 1).sum())

@@ -36,6 +36,20 @@ def check_names(dataset: LabelledDataset) -> None:
         _check_known(dataset, label, name)
 
 
+def check_prompts(dataset: LabelledDataset, prompts: list[list[str]]) -> None:
+    """Refuses texts that are not of the classes.
+
+    Raises:
+        ValueError: If there are texts for more or fewer classes than are named, or none for one.
+    """
+    if len(prompts) != len(dataset.class_names) or not all(prompts):
+        counts = [len(own) for own in prompts]
+        raise ValueError(
+            f"{dataset.name!r} has {len(dataset.class_names)} classes, but texts for {len(prompts)}, of which "
+            f"{counts.count(0)} have none; give each class at least one"
+        )
+
+
 def _check_known(dataset: LabelledDataset, label: int, name: str) -> None:
     classes = dict(enumerate(dataset.class_names))
     if name not in classes.get(label, []):

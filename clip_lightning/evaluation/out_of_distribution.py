@@ -69,10 +69,9 @@ class OutOfDistribution(OneLabelEvaluator):
 
     def collect(self, context: Context) -> WithOutliers:
         """Scores of the known images and of the outliers, for the classes of the known ones."""
-        prompts = self.dataset.prompts(self.templates)
         missing = len(context.images(self.outliers.source).missing)
-        outliers = pool(context.class_scores(self.outliers.source, prompts), self.dataset)
-        return WithOutliers(collect_scores(context, self.dataset, prompts), outliers, missing)
+        outliers = pool(context.class_scores(self.outliers.source, self.prompts), self.dataset)
+        return WithOutliers(collect_scores(context, self.dataset, self.prompts), outliers, missing)
 
     def compute(self, collected: WithOutliers) -> list[Result]:
         """The three figures, each with a 95 % interval."""

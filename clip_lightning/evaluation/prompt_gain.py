@@ -47,9 +47,9 @@ class PromptGain(ClassScoresEvaluator):
 
     def collect(self, context: Context) -> dict[str, Scored]:
         """Scores of every image with each way to make prompts."""
-        prompts = {way: self.dataset.prompts(templates) for way, templates in self.ways.items()}
-        scored = collect_scores(context, self.dataset, prompts.pop("ensemble"))
-        scores = {way: label_scores(context, self.dataset, own) for way, own in prompts.items()}
+        scored = collect_scores(context, self.dataset, self.prompts)
+        others = {way: self.dataset.prompts(own) for way, own in self.ways.items() if way != "ensemble"}
+        scores = {way: label_scores(context, self.dataset, own) for way, own in others.items()}
         return {"ensemble": scored} | {way: scored._replace(scores=own) for way, own in scores.items()}
 
     def compute(self, collected: dict[str, Scored]) -> list[Result]:

@@ -1,5 +1,6 @@
 """What evaluators ask for, from a model that is at hand."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,6 +40,8 @@ class LiveContext:
         self._cache = cache
         self._group = group
         self._encoded: dict[tuple[str, int], Encoded] = {}
+        # Evaluators that look at the same data set from several sides ask for the same classes.
+        self._classifier = functools.lru_cache(maxsize=4)(lambda prompts: scorer.classes([*map(list, prompts)]))
 
     def images(self, source: Source, stage: Stage = "features") -> Features:
         """Rows of every image; data sets that label the same images differently share the pass over them."""
@@ -50,7 +53,7 @@ class LiveContext:
 
     def class_scores(self, source: Source, prompts: list[list[str]]) -> Float[NDArray, "images classes"]:
         """Log-scores of the classes for the rows of ``images``."""
-        classify = self._scorer.classes(prompts)
+        classify = self._classifier(tuple(map(tuple, prompts)))
         rows = torch.from_numpy(self.images(source, self._scorer.kind).values)
         device = self._how.model.logit_scale.device
         with torch.no_grad():

@@ -213,3 +213,27 @@ def test_the_details_show_each_class_and_what_is_confused():
 def test_a_model_that_tells_nothing_apart_confuses_no_pair(value):
     results = evaluate(np.full((80, 8), value), np.arange(80) % 8)
     assert results["accuracy"].details["pairs"] == []
+
+
+class Described(Labels):
+    """Each class has texts of its own."""
+
+    texts = (["striped like a tiger"], ["long ears", "hops"])
+
+    def prompts(self, templates=None):
+        return [list(own) for own in self.texts] if templates is None else super().prompts(templates)
+
+
+def test_classes_may_have_texts_of_their_own():
+    dataset = Described(names=[["cat"], ["hare"]], target=[0, 1])
+    evaluator, context = ZeroShot(dataset), Fixed(np.eye(2))
+    result = evaluator.compute(evaluator.collect(context))[0]
+    assert context.prompts == [["striped like a tiger"], ["long ears", "hops"]]
+    assert result.protocol["templates"] == "texts of each class's own"
+    assert result.protocol["prompts"] == context.prompts
+    assert run(ZeroShot(dataset, ["a {}"]), np.eye(2))["accuracy"].protocol["templates"] == ["a {}"]
+
+
+def test_every_class_needs_a_text():
+    with pytest.raises(ValueError, match="'toy' has 3 classes, but texts for 2, of which 0 have none"):
+        ZeroShot(Described(3))
