@@ -173,7 +173,7 @@ def _exposed_communication(trainer: Trainer) -> float | None:
     model = trainer.strategy.model
     if not isinstance(model, DistributedDataParallel):
         return None
-    said: dict[str, Any] = model._get_ddp_logging_data()
+    said: dict[str, Any] = model._get_ddp_logging_data()  # type: ignore[no-untyped-call]
     exposed = said.get("avg_backward_comm_time", 0) - said.get("avg_backward_compute_comm_overlap_time", 0)
     return float(max(0, exposed)) / 1e9
 

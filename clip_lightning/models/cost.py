@@ -159,7 +159,7 @@ def _training_flops(encoder: nn.Module, projection: nn.Module | None, inputs: Ca
             output = functional_call(projection, _without_contents(projection), (output,))
         if output.requires_grad:
             output.sum().backward()  # type: ignore[no-untyped-call]
-    return counter.get_total_flops() // _BATCH
+    return int(counter.get_total_flops()) // _BATCH
 
 
 def _without_contents(module: nn.Module) -> dict[str, Tensor]:
