@@ -37,7 +37,7 @@ def _compare(row: Result, other: Result) -> Comparison:
         )
     interval, p_value, method = None, None, UNPAIRED
     if row.items is not None and other.items is not None:
-        values, others = (_independent(one.items, row.clusters) for one in (row, other))
+        values, others = (_independent(items, row.clusters) for items in (row.items, other.items))
         interval = paired_bootstrap(values, others, row.strata)
         p_value = mcnemar(values, others) if row.strata is None else None
         method = "paired bootstrap" if p_value is None else "paired bootstrap, exact McNemar"
@@ -50,6 +50,7 @@ def _compare(row: Result, other: Result) -> Comparison:
         p_value=p_value,
         method=method,
         n=row.n,
+        unit=row.unit,
     )
 
 
