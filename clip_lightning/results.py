@@ -69,6 +69,7 @@ class Comparison:
         p_value: Probability of so large a difference, or a larger one, between equal models; None where no test fits.
         method: How interval and probability were made.
         n: Number of samples that both were measured on.
+        unit: Of the difference, as of both values.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Comparison:
     p_value: float | None
     method: str
     n: int
+    unit: str = ""
 
 
 class Match(NamedTuple):
@@ -159,6 +161,25 @@ def format_table(rows: Sequence[Result]) -> str:
         (row.name, printed(row.value, row.unit), printed_interval(row), f"{row.n:,}", f"{row.missing:,}")
         for row in rows
     ]
+    return _aligned(cells)
+
+
+def format_comparisons(comparisons: Sequence[Comparison]) -> str:
+    """Plain text for a terminal: differences in percentage points or their unit, 95 % intervals, and p.
+
+    Returns:
+        Lines without a final line break.
+    """
+    cells = [("difference", "points", "95 % interval", "p", "n")]
+    for one in comparisons:
+        sign = "+" if one.difference > 0 else ""
+        difference = f"{sign}{printed(one.difference, one.unit)}"
+        cells.append((one.name, difference, printed_interval(one), printed_p(one.p_value), f"{one.n:,}"))
+    return _aligned(cells)
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Lines of a table, of which the first is its head."""
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = [_line(line, widths) for line in cells]
     return "\n".join([lines[0], "-" * sum(widths, start=2 * (len(widths) - 1)), *lines[1:]])
@@ -178,8 +199,15 @@ def printed_number(value: float, unit: str = "") -> str:
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
-def printed_interval(row: Result) -> str:
-    """The 95 % interval of a result to read, "-" where it has none."""
+def printed_p(p_value: float | None) -> str:
+    """A probability to read, "-" where there is none."""
+    if p_value is None:
+        return "-"
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def printed_interval(row: Result | Comparison) -> str:
+    """The 95 % interval of a result or a difference to read, "-" where it has none."""
     return "-" if row.interval is None else " to ".join(printed_number(end, row.unit) for end in row.interval)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clip_lightning.files import write_atomically
-from clip_lightning.results import Result, format_table, read_results, write_results
+from clip_lightning.results import Comparison, Result, format_comparisons, format_table, read_results, write_results
 
 ROW = Result(
     name="zero_shot/shapes/accuracy",
@@ -101,3 +101,18 @@ def test_an_empty_table_is_its_head():
 def test_results_and_stats_need_no_torch():
     code = "import sys, clip_lightning.results, clip_lightning.stats; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_page_can_be_drawn_from_the_file_alone(tmp_path):
+    details = {"kind": "risk_coverage", "coverage": [0.5, 1.0], "risk": [0.1, 0.25]}
+    write_results(tmp_path / "r.json", [row(unit="nats", model="a", details=details)])
+    (read,) = read_results(tmp_path / "r.json")
+    assert (read.unit, read.model, read.details) == ("nats", "a", details)
+
+
+def test_differences_are_printed_with_their_sign_and_unit():
+    shares = Comparison("zero_shot/a/accuracy", "b", "a", 0.021, (0.01, 0.032), 0.0004, "m", 1000)
+    nats = Comparison("calibration/a/nll", "b", "a", -0.25, None, None, "m", 1000, "nats")
+    lines = [" ".join(line.split()) for line in format_comparisons([shares, nats]).splitlines()]
+    assert lines[0] == "difference points 95 % interval p n"
+    assert lines[2:] == ["zero_shot/a/accuracy +2.1 1.0 to 3.2 <0.001 1,000", "calibration/a/nll -0.25 nats - - 1,000"]

@@ -23,7 +23,7 @@ class Published(NamedTuple):
         protocol: What else determines it: the stage of a probe's features, the prefix of captions, digests of class
             names and templates.
         table: Where it was published.
-        confidence: How far its transcription was checked.
+        confidence: What is to be known of its transcription; empty where it was read from the source itself.
     """
 
     model: str
@@ -45,6 +45,12 @@ def published() -> tuple[Published, ...]:
     """
     tables = json.loads(_TABLES.joinpath("tables.json").read_text(encoding="utf-8"))
     return tuple(figure for table in tables for figure in _figures(table))
+
+
+@functools.cache
+def published_models() -> tuple[str, ...]:
+    """Names of the models of which figures are known."""
+    return tuple(dict.fromkeys(figure.model for figure in published()))
 
 
 @functools.cache

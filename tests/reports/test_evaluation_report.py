@@ -66,9 +66,10 @@ def test_every_result_is_in_the_table_of_its_family():
 def test_published_figures_stand_beside_those_measured_alike():
     found = page(Evaluated("m", ROWS, published_as="ViT-B/32"))
     probes = [rows for rows in found.tables if "Published" in rows[0]][1]
-    assert [cells[-2:] for cells in probes[1:]] == [["95.1", "+1.0"], ["87.7", "-0.7"]]
+    assert [cells[-2:] for cells in probes[1:]] == [["95.1†", "+1.0"], ["87.7†", "-0.7"]]
     zero_shot = table(found, "Data set", "Metric", "Value", "95 % interval", "n", "Missing", "Published")
-    assert [cells[-2:] for cells in zero_shot] == [["91.3", "—¹"], ["", ""], ["83.1", "—²"], ["", ""]]
+    assert [cells[-2:] for cells in zero_shot] == [["91.3†", "—¹"], ["", ""], ["83.1†", "—²"], ["", ""]]
+    assert "† Radford et al. 2021 (arXiv 2103.00020), table 11: written down from memory" in found.text
     assert "² different protocol: metric accuracy, published mean average precision" in found.text
 
 
@@ -81,6 +82,22 @@ def test_the_summary_gives_means_ends_and_what_is_missing():
     assert "3 samples of 1 data set could not be evaluated" in found.text
     assert table(found, "Model", "What") == [["m", "birdsnap", f"not here {NASTY}"]]
     assert "samples seen12" in found.text.replace("\n", "")
+
+
+def test_missing_samples_have_their_reasons():
+    found = page(Evaluated("m", ROWS, unreadable={"voc2007": "empty file (3)"}))
+    assert table(found, "Model", "Data set", "Missing") == [["m", "PASCAL VOC 2007", "3", "14,976", "empty file (3)"]]
+
+
+def test_an_average_is_no_data_set():
+    average = {"value": 0.95, "protocol": {**PROBE, "metrics": {"cifar10": "accuracy"}}, "interval": None}
+    rows = [*as_probes(ROWS[:1], lambda _: 0.8), row("linear_probe", "kornblith_12", "mean", **average)]
+    found = page(Evaluated("m", rows))
+    assert [cells[:3] for cells in table(found, "Measured")] == [
+        ["Linear probes", "CIFAR-10, accuracy", "80.0 %"],
+        ["Linear probes", "Mean of the Kornblith 12, mean", "95.0 %"],
+    ]
+    assert "2 figures on 1 data set." in found.text
 
 
 def test_protocols_are_said_once_and_cut():
@@ -203,7 +220,7 @@ def test_markdown_has_the_same_cells():
     markdown = to_markdown(evaluation_report([Evaluated("m", ROWS[:1], published_as="ViT-B/32")], {}))
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines() if "CIFAR-10" in line]
     assert cells[-1][:3] == ["CIFAR-10", "accuracy", "91.3"]
-    assert cells[-1][4:] == ["10,000", "0", "91.3", "—¹"]
+    assert cells[-1][4:] == ["10,000", "0", "91.3†", "—¹"]
 
 
 @pytest.mark.parametrize("names", [[], ["a", "a"]])

@@ -20,19 +20,24 @@ def template_plot(rows: Sequence[Result]) -> Plot:
         rows: Results with details of the kind "templates", one at least.
     """
     with styled():
-        figure = new_figure(7.0, 0.75 + 0.3 * len(rows))
+        figure = new_figure(7.0, 1.0 + 0.3 * len(rows))
         axes = figure.subplots()
         for place, row in enumerate(reversed(rows)):
             values = 100 * np.array([float(one["value"]) for one in _templates(row)])
-            axes.plot(values, np.full(len(values), place), "o", color=BLUE, alpha=0.35, markersize=5, markeredgewidth=0)
-            axes.plot(values.mean(), place, "|", color=ORANGE, markersize=13, markeredgewidth=2)
+            points = axes.plot(values, np.full(len(values), place), "o", color=BLUE, alpha=0.35, markersize=5, mew=0)
+            mean = axes.plot(values.mean(), place, "|", color=ORANGE, markersize=13, markeredgewidth=2)
+        labels = ["one template alone", "mean of these figures, not the ensemble of all templates"]
+        figure.legend([*points, *mean], labels, loc="outside lower center", ncols=2, frameon=False, handletextpad=0.3)
         axes.set_yticks(range(len(rows)), [data_set(row) for row in reversed(rows)])
         axes.tick_params(axis="y", colors=INK)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"{_template_metric(rows[0])} (%)")
     spreads = "; ".join(map(_spread, rows[:6])) + ("; …" if len(rows) > 6 else "")
-    return plot(figure, f"One template at a time (blue; their mean orange): {spreads}.")
+    return plot(
+        figure,
+        f"Each template by itself, and the mean of these figures, which is not that of their ensemble: {spreads}.",
+    )
 
 
 def template_table(row: Result) -> Table:

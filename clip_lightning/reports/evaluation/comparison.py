@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from clip_lightning.reports.document import Plot, Row, Table
 from clip_lightning.reports.evaluation.evaluated import Evaluated, evaluator_of, families
 from clip_lightning.reports.evaluation.tables import MOST_ROWS
 from clip_lightning.reports.evaluation.wording import data_set, family_title, metric_title, signed
 from clip_lightning.reports.style import BLUE, FAINT, INK, new_figure, plot, styled
-from clip_lightning.results import Comparison, Result, printed
+from clip_lightning.results import Comparison, Result, printed, printed_p
 
 _MOST_LINES = 40
 
@@ -37,10 +35,14 @@ def difference_table(models: Sequence[Evaluated]) -> Table:
     """Differences of all further models from the first, on the same samples."""
     rows = []
     for model in models[1:]:
-        for place, (one, row) in enumerate(_with_rows(model)):
-            what = (family_title(evaluator_of(row)), data_set(row), metric_title(row.metric))
-            cells = (model.name if place == 0 else "", *what, *_cells(one, row.unit))
-            rows.append(Row(cells, _is_resolved(one), place == 0))
+        last = ""
+        for one, row in _with_rows(model):
+            title = family_title(evaluator_of(row))
+            names = (model.name if not last else "", title if title != last else "", data_set(row))
+            rows.append(
+                Row((*names, metric_title(row.metric), *_cells(one, row.unit)), _is_resolved(one), title != last)
+            )
+            last = title
     methods = dict.fromkeys(one.method for model in models for one in model.comparisons)
     return Table(
         f"Differences from {models[0].name} on the same samples, in percentage points where no unit is given. Bold: "
@@ -53,13 +55,13 @@ def difference_table(models: Sequence[Evaluated]) -> Table:
 
 
 def difference_plot(model: Evaluated, first: str) -> Plot | None:
-    """Differences of shares with their intervals, the largest at the top; None where there is no share.
+    """Differences of shares with their intervals, the largest at the top; None where none has an interval.
 
     Args:
         model: A further model, with comparisons.
         first: Name of the model that it is compared with.
     """
-    drawn = [(one, row) for one, row in _with_rows(model) if not row.unit and np.isfinite(one.difference)]
+    drawn = [(one, row) for one, row in _with_rows(model) if not row.unit and one.interval]
     if not drawn:
         return None
     by_size = sorted(drawn, key=lambda pair: -abs(pair[0].difference))
@@ -70,8 +72,8 @@ def difference_plot(model: Evaluated, first: str) -> Plot | None:
         axes = figure.subplots()
         for place, (one, _) in enumerate(largest):
             colour = BLUE if _is_resolved(one) else FAINT
-            if one.interval:
-                axes.hlines(place, 100 * one.interval[0], 100 * one.interval[1], color=colour, linewidth=1.6)
+            low, high = one.interval or (one.difference,) * 2
+            axes.hlines(place, 100 * low, 100 * high, color=colour, linewidth=1.6)
             axes.plot(100 * one.difference, place, "o", color=colour, markersize=4.5)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(largest)), labels)
@@ -79,7 +81,9 @@ def difference_plot(model: Evaluated, first: str) -> Plot | None:
         axes.set_ylim(-0.7, len(largest) - 0.3)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"{model.name} less {first} (percentage points)")
-    return plot(figure, _caption(model.name, first, [one for one, _ in drawn]))
+    without = len(model.comparisons) - len(drawn)
+    rest = f" {without} more, without an interval or of another unit, are in the table." if without else ""
+    return plot(figure, _caption(model.name, first, [one for one, _ in drawn]) + rest)
 
 
 def _with_rows(model: Evaluated) -> list[tuple[Comparison, Result]]:
@@ -111,7 +115,7 @@ def _caption(name: str, first: str, differences: Sequence[Comparison]) -> str:
 
 def _cells(one: Comparison, unit: str) -> tuple[str, str, str]:
     interval = "—" if one.interval is None else " to ".join(signed(end, unit) for end in one.interval)
-    p_value = "—" if one.p_value is None else "<0.001" if one.p_value < 0.001 else f"{one.p_value:.3f}"
+    p_value = "—" if one.p_value is None else printed_p(one.p_value)
     return f"{signed(one.difference, unit)} {unit}".rstrip(), interval, p_value
 
 

@@ -20,6 +20,8 @@ class Evaluated:
         published_as: Name of the published model that it is set beside, such as "ViT-B/32"; None for none.
         absent: What was asked for and not measured, and why.
         comparisons: With the first model of the report.
+        unreadable: Why samples are missing, in a few words, by the name of the data set; of all its parts that
+            were read.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Evaluated:
     published_as: str | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     comparisons: Sequence[Comparison] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 class Measured(NamedTuple):
@@ -75,6 +78,11 @@ class Family(NamedTuple):
         """The first result of each data set."""
         return [one for one in self.measured if one.is_deciding]
 
+    @property
+    def of_data_sets(self) -> list[Measured]:
+        """The first result of each data set, without averages over several of them."""
+        return [one for one in self.deciding if not is_average(one.row)]
+
     def detailed(self, kind: str) -> list[Result]:
         """Its results with details of a kind."""
         return [row for row in self.rows if row.details and row.details["kind"] == kind]
@@ -99,6 +107,11 @@ def _measured(rows: Sequence[Result], evaluator: str, published_as: str | None) 
         # Of another metric only the deciding result is worth a word.
         is_comparable = reference is not None and (place == 0 or reference.figure.metric == row.metric)
         yield Measured(row, place == 0, reference if is_comparable else None)
+
+
+def is_average(row: Result) -> bool:
+    """Whether a result is a mean over data sets, whose metrics its protocol then names."""
+    return "metrics" in row.protocol
 
 
 def evaluator_of(row: Result) -> str:

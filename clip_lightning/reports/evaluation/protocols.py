@@ -30,7 +30,9 @@ def protocol_section(models: Sequence[Evaluated]) -> Section:
 def missing_section(models: Sequence[Evaluated]) -> Section | None:
     """Samples and data sets that were not evaluated; None if there are none."""
     samples = {
-        (model.name, row.source): Row((model.name, data_set(row), f"{row.missing:,}", f"{row.n:,}"))
+        (model.name, row.source): Row(
+            (model.name, data_set(row), f"{row.missing:,}", f"{row.n:,}", model.unreadable.get(row.source, "—"))
+        )
         for model in models
         for row in model.rows
         if row.missing
@@ -39,7 +41,7 @@ def missing_section(models: Sequence[Evaluated]) -> Section | None:
     blocks: list[Block] = []
     if samples:
         caption = "Samples that could not be evaluated, such as images that cannot be read. They are not in n."
-        blocks.append(Table(caption, ["Model", "Data set", ">Missing", ">Evaluated"], list(samples.values())))
+        blocks.append(Table(caption, ["Model", "Data set", ">Missing", ">Evaluated", "Why"], list(samples.values())))
     if sets:
         blocks.append(Table("What was asked for and not measured.", ["Model", "What", "Why"], sets))
     return Section("What is missing", blocks) if blocks else None

@@ -69,7 +69,7 @@ def _model(model: Evaluated, models: Sequence[Evaluated]) -> list[Section]:
 
 def _family(family: Family, model: Evaluated) -> Section:
     blocks: list[Block] = [family_table(family, model.published_as)]
-    forest = forest_plot(family.deciding, model.published_as)
+    forest = forest_plot(family.of_data_sets, model.published_as)
     # Curves of few images show more of the same figures.
     if forest and not family.detailed("few_shot_curve"):
         blocks.append(forest)

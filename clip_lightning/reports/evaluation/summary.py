@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clip_lightning.reports.document import Block, Row, Table
-from clip_lightning.reports.evaluation.evaluated import Evaluated, Family, Measured, families
+from clip_lightning.reports.evaluation.evaluated import Evaluated, Family, Measured, families, is_average
 from clip_lightning.reports.evaluation.wording import counted, data_set, metric_title, shown_interval, signed, with_unit
 from clip_lightning.results import printed_number
 
@@ -22,40 +22,47 @@ def summary(models: Sequence[Evaluated]) -> list[Block]:
         if column not in _EMPTY_IF_UNUSED or any(row.cells[place] for row in rows)
     ]
     table = Table(
-        _caption(models),
+        _caption(models, is_compared=len(_COLUMNS) - 1 in used),
         [_COLUMNS[place] for place in used],
         [Row([row.cells[place] for place in used], row.is_strong, row.is_first) for row in rows],
     )
     return [table, _completeness(models)]
 
 
-def _caption(models: Sequence[Evaluated]) -> str:
+def _caption(models: Sequence[Evaluated], *, is_compared: bool) -> str:
     text = "Summary. Of several data sets: the mean of their deciding figures, the widths of their intervals, the ends."
     published = {model.name: model.published_as for model in models if model.published_as}
     if not published:
         return text
-    beside = ", ".join(
-        f"{name} beside {theirs}" if len(models) > 1 else str(theirs) for name, theirs in published.items()
-    )
+    if not is_compared:
+        theirs = ", ".join(dict.fromkeys(published.values()))
+        return f"{text} Nothing is known to be published of {theirs} on these data sets."
+    beside = ", ".join(f"{name} beside {other}" if len(models) > 1 else str(other) for name, other in published.items())
     return f"{text} Published: {beside}; the mean difference in points where the protocols are the same."
 
 
 def _lines(model: Evaluated, *, is_named: bool) -> list[Row]:
+    cells = [_cells(family.title, found) for family in families(model) for found in _groups(family)]
     return [
-        Row((model.name if is_named and place == 0 else "", *_cells(family, model)), is_first=is_named and place == 0)
-        for place, family in enumerate(families(model))
+        Row((model.name if is_named and place == 0 else "", *line), is_first=is_named and place == 0)
+        for place, line in enumerate(cells)
     ]
 
 
-def _cells(family: Family, model: Evaluated) -> tuple[str, str, str, str, str, str]:
-    deciding = family.deciding
+def _groups(family: Family) -> list[list[Measured]]:
+    """The data sets together, and each published average over data sets by itself."""
+    averages = [[one] for one in family.deciding if is_average(one.row)]
+    return [family.of_data_sets, *averages] if family.of_data_sets else averages
+
+
+def _cells(title: str, deciding: Sequence[Measured]) -> tuple[str, str, str, str, str, str]:
     against = _against(deciding)
     if len(deciding) == 1:
         row = deciding[0].row
         on = f"{data_set(row)}, {metric_title(row.metric)}"
-        return family.title, on, with_unit(row.value, row.unit), shown_interval(row), "", against
+        return title, on, with_unit(row.value, row.unit), shown_interval(row), "", against
     value, ends = _mean(deciding)
-    return family.title, f"{len(deciding)} data sets", value, _widths(deciding), ends, against
+    return title, f"{len(deciding)} data sets", value, _widths(deciding), ends, against
 
 
 def _mean(deciding: Sequence[Measured]) -> tuple[str, str]:
@@ -90,8 +97,8 @@ def _against(deciding: Sequence[Measured]) -> str:
 def _completeness(models: Sequence[Evaluated]) -> str:
     """How much of what was asked for was measured."""
     rows = [row for model in models for row in model.rows]
-    sources = {row.source for row in rows}
-    missing = {row.source: row.missing for row in rows if row.missing}
+    sources = {row.source for row in rows if not is_average(row)}
+    missing = {row.source: row.missing for row in rows if row.missing and not is_average(row)}
     absent = {name for model in models for name in model.absent}
     sentences = [
         f"{counted(len(rows), 'figure')} on {counted(len(sources), 'data set')}.",

@@ -6,6 +6,7 @@ from clip_lightning.reports.evaluation.wording import data_set, metric_title, sh
 from clip_lightning.results import printed
 
 MOST_ROWS = 60
+_UNCHECKED = "†"
 
 
 def family_table(family: Family, published_as: str | None) -> Table:
@@ -25,7 +26,11 @@ def family_table(family: Family, published_as: str | None) -> Table:
         columns=[*columns, *([">Published", ">Difference"] if shows_reference else [])],
         rows=rows[:MOST_ROWS],
         folded=rows[MOST_ROWS:],
-        notes=[*[f"{superscript(number)} {note}." for number, note in enumerate(notes, 1)], _methods(family)],
+        notes=[
+            *[f"{superscript(number)} {note}." for number, note in enumerate(notes, 1)],
+            *_unchecked(family),
+            _methods(family),
+        ],
     )
 
 
@@ -45,7 +50,8 @@ def _cells(one: Measured, notes: list[str], shows_reference: bool) -> list[str]:
 def _reference_cells(one: Measured, notes: list[str]) -> tuple[str, str]:
     if one.reference is None:
         return "", ""
-    published = printed(one.reference.figure.value)
+    figure = one.reference.figure
+    published = printed(figure.value) + (_UNCHECKED if figure.confidence else "")
     if one.reference.difference is not None:
         return published, signed(one.reference.difference)
     if one.reference.reason not in notes:
@@ -62,6 +68,13 @@ def _caption(family: Family, published_as: str | None) -> str:
             "by one protocol."
         )
     return text
+
+
+def _unchecked(family: Family) -> list[str]:
+    """What is to be known of published figures that were not read from their source."""
+    figures = [one.reference.figure for one in family.measured if one.reference]
+    said = dict.fromkeys((figure.table, figure.confidence) for figure in figures if figure.confidence)
+    return [f"{_UNCHECKED} {table}: {confidence}." for table, confidence in said]
 
 
 def _methods(family: Family) -> str:
