@@ -9,6 +9,9 @@ from clip_lightning.interchange.archive import Content
 from clip_lightning.interchange.foreign import Foreign
 from clip_lightning.interchange.keys import OPENAI, OPENAI_RESNET, Layout
 
+ARCHIVE = "OpenAI's archive"
+"""Format of the weights that OpenAI released."""
+
 _SIZES = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's archives hold beside the weights, and no other library does (openai/CLIP, clip/model.py)."""
 
@@ -46,7 +49,7 @@ def read_openai(content: Content, path: str) -> Foreign:
     weights = {
         name: tensor for name, tensor in tensors.items() if name not in _SIZES and not name.endswith("attn_mask")
     }
-    name = "OpenAI's archive" if content.container == "torchscript" else "state dict in OpenAI's layout"
+    name = ARCHIVE if content.container == "torchscript" else "state dict in OpenAI's layout"
     return Foreign(path, name, layout_of(weights).to_ours(weights), quick_gelu=True if is_openais else None)
 
 

@@ -16,6 +16,7 @@ from clip_lightning.cli.compose import read_config
 from clip_lightning.cli.summary import build_model
 from clip_lightning.models import CLIP, ModifiedResNet, TextTransformer, VisionTransformer, presets
 from clip_lightning.models.cost import model_cost
+from clip_lightning.models.paper_names import paper_name
 from clip_lightning.spec import spec_of
 from clip_lightning.task import CLIPTask
 
@@ -257,3 +258,9 @@ def test_the_second_stage_goes_on_with_larger_images(tmp_path, capsys):
     # Two steps of the warm-up, the larger of 2e-8, are all that it has learned since.
     torch.testing.assert_close(second.pop("image_encoder.position_embedding"), expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(second, first, rtol=0, atol=1e-6)
+
+
+def test_a_model_is_known_by_its_sizes():
+    assert paper_name(on_meta("vit_b_16")) == "ViT-B/16"
+    other = VisionTransformer(image_size=32, patch_size=16, width=16, depth=1, num_heads=2)
+    assert paper_name(CLIP(other, None, 8)) is None
