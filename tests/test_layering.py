@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "callbacks": {"averages", "checkpoint", "data", "evaluation", "inference", "reports", "results", "sharding",
                   "strategy", "tracking"},
     "cli": {"averages", "callbacks", "checkpoint", "data", "datamodules", "evaluation", "inference", "interchange",
-            "models", "objectives", "optim", "reports", "results", "sharding", "strategy", "task", "text",
+            "models", "objectives", "optim", "reference", "reports", "results", "sharding", "strategy", "task", "text",
             "tracking"},
 }  # fmt: skip
 

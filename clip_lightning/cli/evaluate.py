@@ -1,31 +1,26 @@
 """``evaluate``: the figures of one or several models on labelled data, each image encoded once."""
 
 import argparse
-import dataclasses
+import difflib
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import distributed
-from tqdm import tqdm
 
-from clip_lightning.cli.compose import Config, compose, differing_keys, is_flag, read_config, to_yaml
+from clip_lightning.cli.compose import compose, is_flag
 from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.evaluation_folder import EvaluationFolder, print_results
 from clip_lightning.cli.evaluators import KEYS, build_evaluators, show_help
-from clip_lightning.cli.trained import VerbParser, add_model_options, open_model, workers
-from clip_lightning.data import CenterCrop
+from clip_lightning.cli.measuring import measure
+from clip_lightning.cli.trained import VerbParser, add_model_options
 from clip_lightning.evaluation import Evaluator
-from clip_lightning.files import write_atomically
-from clip_lightning.inference import FeatureCache, ImagePass, LiveContext
-from clip_lightning.inference.feature_cache import image_tower_hash
-from clip_lightning.results import Result, format_table, write_results
-from clip_lightning.tracking.logger import MLflowTracker
-from clip_lightning.tracking.provenance import add_start, describe_start
-from clip_lightning.tracking.run_folder import RunFolder
+from clip_lightning.evaluation.comparison import compare
+from clip_lightning.reference import published_models
+from clip_lightning.reports.evaluation import Evaluated
 
 DESCRIPTION = """Measures trained models: zero-shot classification, probes, retrieval, and whatever else evaluators do.
 
@@ -54,18 +49,19 @@ def main(arguments: Sequence[str]) -> int:
     if flags:
         return show_help(flags)
     options = _parser().parse(others)
+    _check_published(options.published_as)
     evaluators, resolved = build_evaluators(config, options.allow_module)
     resolved = {"checkpoint": options.checkpoint, **resolved}
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
     with _processes() as rank:
-        folder = _folder(options, resolved) if rank == 0 else None
-        rows: list[Result] = []
+        folder = EvaluationFolder.open(options.output, resolved) if rank == 0 else None
+        models = []
         for checkpoint, label in zip(options.checkpoint, labels_of(options.checkpoint), strict=True):
             own = argparse.Namespace(**{**vars(options), "checkpoint": checkpoint})
-            rows += [dataclasses.replace(row, model=label) for row in _measure(own, evaluators, rank)]
+            models.append(measure(own, evaluators, label, rank))
         if folder is not None:
-            _conclude(folder, rows, options)
+            _conclude(folder, models, evaluators, options)
     return 0
 
 
@@ -94,8 +90,22 @@ def _parser() -> VerbParser:
     parser.add_argument("--batch_size", type=int, default=256, help="images encoded at once (%(default)s)")
     parser.add_argument("--num_workers", type=int, help="processes that decode images; by default the spare CPUs")
     parser.add_argument("--num_threads", type=int, help="threads of PyTorch on the CPU")
+    parser.add_argument(
+        *("--published_as",), metavar="MODEL",
+        help="the paper's model that the page sets the figures beside, such as ViT-B/32; OpenAI's archives are known",
+    )  # fmt: skip
     parser.add_argument("--no_tracking", action="store_true", help="keep the figures out of MLflow")
     return parser
+
+
+def _check_published(name: str | None) -> None:
+    """Refuses the name of a model of which nothing was published."""
+    names = {known.lower(): known for known in published_models()}
+    if name is None or name in names.values():
+        return
+    near = difflib.get_close_matches(name.lower(), names, n=1)
+    there = f"did you mean {names[near[0]]!r}?" if near else f"there are: {', '.join(names.values())}"
+    raise UserError(f"--published_as {name!r}: no figures of such a model are known; {there}")
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -128,84 +138,17 @@ def _processes() -> Iterator[int]:
         distributed.destroy_process_group()
 
 
-def _folder(options: argparse.Namespace, resolved: Config) -> RunFolder:
-    """Where the results go, with their configuration in it.
-
-    Raises:
-        UserError: If the folder holds those of another configuration.
-    """
-    given, name = options.output, str(resolved["name"])
-    folder = RunFolder.create(name) if given is None else RunFolder.open(given)
-    if folder.config.is_file() and (differing := differing_keys(read_config(folder.config), resolved)):
-        raise UserError(
-            f"{folder.path} holds results of another configuration: {', '.join(differing[:5])} differ; "
-            "choose another --output"
-        )
-    write_atomically(folder.config, to_yaml(resolved).encode())
-    add_start(folder.provenance, describe_start({"threads": torch.get_num_threads()}))
-    return folder
-
-
-def _measure(options: argparse.Namespace, evaluators: dict[str, Evaluator], rank: int) -> list[Result]:
-    """All figures of one model, on the first process; on the others none."""
-    pretrained = open_model(options)
-    model = pretrained.model
-    tell = _say if rank == 0 else lambda line: None
-    tell(f"checkpoint {options.checkpoint}")
-    cache = FeatureCache(options.cache, image_tower_hash(model), tell)
-    rows = []
-    for evaluator in evaluators.values():
-        with _bar(rank) as progress:
-            how = ImagePass(
-                *(model, CenterCrop.of(model.pixels), options.batch_size, workers(options.num_workers)), progress
-            )
-            # A context for each: what is kept is read again in no time, and many data sets would fill the memory.
-            collected = evaluator.collect(LiveContext(pretrained.scorer, how, cache))
-        if rank == 0:
-            rows += evaluator.compute(collected)
-    return rows
-
-
-def _conclude(folder: RunFolder, rows: list[Result], options: argparse.Namespace) -> None:
-    """Writes the results, tracks them, and prints them."""
-    write_results(folder.results, rows)
+def _conclude(
+    folder: EvaluationFolder,
+    measured: Sequence[Evaluated],
+    evaluators: Mapping[str, Evaluator],
+    options: argparse.Namespace,
+) -> None:
+    """Compares the models with the first, writes what was found, tracks it, and prints it."""
+    first, *others = measured
+    models = [first, *(replace(other, comparisons=compare(other.rows, first.rows)) for other in others)]
+    page = folder.write(models)
     if not options.no_tracking:
-        _track(folder, rows)
-    for label in dict.fromkeys(row.model for row in rows):
-        print(f"\n{label}" if label else "")
-        print(format_table([row for row in rows if row.model == label]))
-    print(f"\n{folder.path}")
-
-
-def _track(folder: RunFolder, rows: Sequence[Result]) -> None:
-    """Delivers the figures to MLflow; a second time in the same folder they replace those of before."""
-    tracker = MLflowTracker()
-    tracker.attach(folder.path)
-    if folder.journal.is_file():
-        tracker.rewind(0, 0)
-    tracker.log_hyperparams(read_config(folder.config))
-    tracker.log_metrics({"/".join(filter(None, ("test", row.model, row.name))): row.value for row in rows}, 0)
-    for path in (folder.config, folder.results):
-        tracker.log_artifact(path)
-    tracker.finalize("success")
-    tracker.close()
-
-
-@contextmanager
-def _bar(rank: int) -> Iterator[Callable[[int], None]]:
-    """A bar of images on a terminal, while there are any to encode."""
-    bar: Any = None
-
-    def progress(count: int) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = tqdm(unit=" images", disable=rank != 0 or not sys.stderr.isatty(), leave=False, dynamic_ncols=True)
-        bar.update(count)
-
-    yield progress
-    if bar is not None:
-        bar.close()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        folder.track(models, page)
+    print_results(models, {evaluator.reports[0] for evaluator in evaluators.values()})
+    print(f"\n{page[0]}\n{folder.folder.path}")

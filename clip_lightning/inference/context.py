@@ -1,7 +1,7 @@
 """What evaluators ask for, from a model that is at hand."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,6 +26,10 @@ class LiveContext:
         how: The model, and how it encodes images.
         cache: Where features outlast the round; None keeps them in memory alone.
         group: The processes that take part; None takes all.
+
+    Attributes:
+        unreadable: By the fingerprint of each source that was asked for: its name, and the reason for each image of it
+            that could not be read.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class LiveContext:
         self._cache = cache
         self._group = group
         self._encoded: dict[tuple[str, int], Encoded] = {}
+        self.unreadable: dict[str, tuple[str, Mapping[int, str]]] = {}
         # Evaluators that look at the same data set from several sides ask for the same classes.
         self._classifier = functools.lru_cache(maxsize=4)(lambda prompts: scorer.classes([*map(list, prompts)]))
 
@@ -49,6 +54,7 @@ class LiveContext:
         if key not in self._encoded:
             make = image_features if self._cache is None else self._cache.features
             self._encoded[key] = make(self._how, source, self._group)
+            self.unreadable[source.fingerprint] = source.name, self._encoded[key].missing
         return self._encoded[key].at(stage)
 
     def class_scores(self, source: Source, prompts: list[list[str]]) -> Float[NDArray, "images classes"]:

@@ -1,6 +1,7 @@
 """``evaluate``: figures of models on labelled data, by the real command line."""
 
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -10,14 +11,14 @@ import time
 import pytest
 import torch
 import yaml
-from trained_model import write_model
+from trained_model import draw, write_model
 
 import clip_lightning
 from clip_lightning.__main__ import main
 from clip_lightning.cli.evaluate import labels_of
 from clip_lightning.data import ShapeScenesLabels
 from clip_lightning.inference import zero_shot_classifier
-from clip_lightning.results import read_results
+from clip_lightning.results import printed, read_results
 
 SCENES = {"class_path": "ShapeScenesLabels", "init_args": {"split": "test", "size": 48}}
 CONFIG = {"evaluators": {"scenes": {"class_path": "ZeroShot", "init_args": {"dataset": SCENES}}}}
@@ -87,11 +88,41 @@ def test_files_add_evaluators_and_null_takes_one_out(folder):
     assert {row.source for row in read_results("fewer/results.json")} == {"shape_scenes_heldout"}
 
 
-def test_the_rows_of_several_models_name_them(folder):
+def test_several_models_are_compared_with_the_first(folder, capsys):
     write_model(folder / "other.ckpt", seed=1)
     assert main(arguments(checkpoints=("model.ckpt", "other.ckpt"))) == 0
-    rows = read_results("out/results.json")
-    assert [row.model for row in rows if row.metric == "accuracy"] == ["model.ckpt", "other.ckpt"]
+    rows = {row.model: row for row in read_results("out/results.json") if row.metric == "accuracy"}
+    assert list(rows) == ["model.ckpt", "other.ckpt"]
+    compared = json.loads((folder / "out" / "results.json").read_text())["comparisons"]
+    one = next(one for one in compared if one["name"] == "zero_shot/shape_scenes/accuracy")
+    assert (one["model"], one["baseline"], one["n"]) == ("other.ckpt", "model.ckpt", 48)
+    assert one["difference"] == pytest.approx(rows["other.ckpt"].value - rows["model.ckpt"].value)
+    assert "other.ckpt less model.ckpt, on the same samples" in capsys.readouterr().out
+    assert "The models compared" in (folder / "out" / "report.html").read_text()
+
+
+def test_the_page_has_the_figures_and_what_they_are_of(folder, capsys):
+    assert main(arguments("--published_as", "ViT-B/32")) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["out/report.html", "out"]
+    page = (folder / "out" / "report.md").read_text()
+    for row in read_results("out/results.json"):
+        assert f"| {printed(row.value, row.unit)} |" in page
+    model = clip_lightning.load("model.ckpt").model
+    assert f"- parameters: {sum(one.numel() for one in model.parameters()):,}" in page
+    assert "- checkpoint: model.ckpt" in page
+    assert "Nothing is known to be published of ViT-B/32 on these data sets." in page
+    assert (folder / "out" / "report.html").read_text().lstrip().startswith("<!DOCTYPE html>")
+
+
+def test_images_that_cannot_be_read_have_their_reasons(folder, capsys):
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+        draw(folder / "pets" / name, seed=0)
+    (folder / "pets" / "dog" / "2.png").touch()
+    pets = {"class_path": "LabelledFolders", "init_args": {"path": "pets", "templates": ["a {}"]}}
+    more = yaml.dump({"class_path": "ZeroShot", "init_args": {"dataset": pets}}, default_flow_style=True, width=999)
+    assert main(arguments("--evaluators.scenes", "null", "--evaluators.pets", more)) == 0
+    assert "1 image of pets cannot be read: empty file (1)" in capsys.readouterr().err
+    assert "empty file (1)" in (folder / "out" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +148,7 @@ def test_labels_tell_paths_apart_in_few_words(paths, labels):
         (["--evaluators.other", "{class_path: ZeroShott}"], "did you mean 'ZeroShot'?"),
         (["--evaluators.other", yaml.dump(CONFIG["evaluators"]["scenes"], default_flow_style=True)],
          "evaluators 'scenes' and 'other' both report 'zero_shot/shape_scenes'"),
+        (["--published_as", "vit-b-32"], "did you mean 'ViT-B/32'?"),
         (["--evaluator", "x"], "did you mean --evaluators.NAME.KEY?"),
         (["--config", "scene.yaml"], "did you mean 'scenes.yaml'?"),
         (["--evaluators.scenes.dataset.split", "train"], "the split 'train' has scenes without"),
