@@ -2,7 +2,10 @@
 
 from clip_lightning.evaluation.base import Context, Evaluator
 from clip_lightning.evaluation.calibration import Calibration
+from clip_lightning.evaluation.few_shot import FewShot
+from clip_lightning.evaluation.linear_probe import LinearProbe
 from clip_lightning.evaluation.out_of_distribution import OutOfDistribution
+from clip_lightning.evaluation.probe import Probed, linear_probe
 from clip_lightning.evaluation.prompt_gain import PromptGain
 from clip_lightning.evaluation.retrieval import Retrieval
 from clip_lightning.evaluation.selective import SelectivePrediction
@@ -13,10 +16,14 @@ __all__ = [
     "Calibration",
     "Context",
     "Evaluator",
+    "FewShot",
+    "LinearProbe",
     "OutOfDistribution",
+    "Probed",
     "PromptGain",
     "Retrieval",
     "SelectivePrediction",
     "TemplateSensitivity",
     "ZeroShot",
+    "linear_probe",
 ]
