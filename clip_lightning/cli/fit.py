@@ -27,13 +27,14 @@ from clip_lightning.callbacks import (
     stopping_at_once,
 )
 from clip_lightning.checkpoint import read_checkpoint
-from clip_lightning.cli.compose import Config, compose, to_yaml
+from clip_lightning.cli.compose import compose
 from clip_lightning.cli.continuation import conclude_failure, conclude_stop, find_checkpoint, how_to_continue
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys, value_at
 from clip_lightning.cli.memory import told_of_memory
 from clip_lightning.cli.start import start_of
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli, show_help
+from clip_lightning.config import Config, to_yaml
 from clip_lightning.files import write_atomically
 from clip_lightning.results import format_table
 from clip_lightning.tracking.logger import MLflowTracker
