@@ -31,11 +31,13 @@ MAY_IMPORT = {
     "datamodules": {"data", "task"},
     "tracking": {"results"},
     "reports": {"results", "stats"},
+    "executors": set(),
+    "ablation": {"executors", "results", "stats", "tracking"},
     "callbacks": {"averages", "checkpoint", "data", "evaluation", "inference", "reports", "results", "sharding",
                   "strategy", "tracking"},
-    "cli": {"averages", "callbacks", "checkpoint", "data", "datamodules", "evaluation", "inference", "interchange",
-            "models", "objectives", "optim", "reports", "results", "sharding", "strategy", "task", "text",
-            "tracking"},
+    "cli": {"ablation", "averages", "callbacks", "checkpoint", "data", "datamodules", "evaluation", "executors",
+            "inference", "interchange", "models", "objectives", "optim", "reports", "results", "sharding", "strategy",
+            "task", "text", "tracking"},
 }  # fmt: skip
 
 THIRD_PARTY_NEVER = {
@@ -48,6 +50,8 @@ THIRD_PARTY_NEVER = {
     "inference": {"lightning"},
     "evaluation": {"lightning"},
     "reports": {"torch", "lightning"},
+    "executors": {"torch", "lightning", "mlflow"},
+    "ablation": {"torch", "lightning", "mlflow"},
 }
 
 
@@ -104,6 +108,11 @@ def test_imports_run_one_way(path):
         ("tracking.mlflow_delivery", ["torch", "mlflow", "lightning"]),
         ("tracking.run_folder", ["torch", "mlflow", "lightning"]),
         ("reports.figures", ["torch", "lightning"]),
+        ("executors", ["torch", "lightning", "mlflow", "submitit"]),
+        (
+            "cli.ablate",
+            ["torch", "lightning", "mlflow", "jsonargparse", "clip_lightning.models", "clip_lightning.data"],
+        ),
         ("models", ["lightning", "timm", "mlflow", "jsonargparse", "webdataset", "open_clip"]),
         ("objectives", ["lightning", "mlflow", "jsonargparse", "webdataset", "open_clip"]),
         ("optim", ["lightning", "mlflow", "jsonargparse", "webdataset", "open_clip"]),

@@ -82,12 +82,7 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
         arguments: Command line after the verb, for the record.
     """
     try:
-        cli = build_cli("fit", {**config, "run_dir": str(folder.path)})
-        cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
-        check_monitor(cli)
-        check_micro_batch(cli)
-        cli.part("averaging").check_strategy(cli.trainer)
-        cli.model.make_optimizer(fused=False)
+        cli = build_checked(config, folder.path)
         checkpoint = find_checkpoint(folder, cli.resolved)
         if checkpoint is None:
             cli.model.start_from_weights()
@@ -112,6 +107,26 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
             if is_turned:
                 raise KeyboardInterrupt(how_to_continue(folder, arguments)) from None
             raise
+
+
+def build_checked(config: Config, run_dir: Path) -> TrainingCLI:
+    """Builds everything, and refuses what would fail later on.
+
+    Args:
+        config: Composed configuration.
+        run_dir: The run's folder.
+
+    Raises:
+        UserError: If the configuration is not accepted.
+        ValueError: If parts do not fit each other.
+    """
+    cli = build_cli("fit", {**config, "run_dir": str(run_dir)})
+    cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
+    check_monitor(cli)
+    check_micro_batch(cli)
+    cli.part("averaging").check_strategy(cli.trainer)
+    cli.model.make_optimizer(fused=False)
+    return cli
 
 
 def check_duration(config: Config) -> None:
