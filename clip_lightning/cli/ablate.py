@@ -118,19 +118,25 @@ def find_facts(composed: dict[str, Config], executor: Executor, runs: SharedRuns
     print(f"building {len(composed)} variants, and trying some steps of each", file=sys.stderr, flush=True)
     request = {"variants": composed, "is_here": executor.is_here, "threads": executor.threads}
     with tempfile.TemporaryDirectory() as name:
-        asked, answered, said = (Path(name) / part for part in ("request.json", "answer.json", "output"))
+        asked, answered = Path(name) / "request.json", Path(name) / "answer.json"
         asked.write_text(json.dumps({**request, "timings": str(runs.root / "timings")}))
-        command = [sys.executable, "-m", "clip_lightning.cli.resolution", str(asked), str(answered)]
-        with said.open("wb") as output:
-            code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
-        if code:
-            raise RuntimeError(
-                f"the variants could not be built; the process ended with code {code}:\n{said.read_text()}"
-            )
+        build_apart(asked, answered)
         answer = json.loads(answered.read_text())
     if "error" in answer:
         raise UserError(answer["error"])
     return {name: Facts(**found) for name, found in answer["facts"].items()}
+
+
+def build_apart(asked: Path, answered: Path) -> None:
+    """Has another process answer a request, since this one is to have no torch.
+
+    Raises:
+        RuntimeError: If it ends without an answer, by a fault of the program.
+    """
+    command = [sys.executable, "-m", "clip_lightning.cli.resolution", str(asked), str(answered)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the process that builds the variants ended with code {done.returncode}:\n{done.stdout}")
 
 
 def show_plan(plan: Plan, runs: SharedRuns, executor: Executor) -> None:
