@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "task": {"averages", "checkpoint", "interchange", "models", "objectives", "optim", "sharding", "text"},
     "datamodules": {"data", "task"},
     "tracking": {"results"},
-    "reports": {"results", "stats"},
+    "reports": {"ablation", "executors", "results", "stats"},
     "executors": set(),
     "ablation": {"executors", "results", "stats", "tracking"},
     "callbacks": {"averages", "checkpoint", "data", "evaluation", "inference", "reports", "results", "sharding",

@@ -194,7 +194,12 @@ def do_runs(plan: Plan, runs: SharedRuns, executor: Executor, output: Path, argu
         if stopped:
             raise KeyboardInterrupt("interrupted; the same command goes on, and runs go on from checkpoints") from None
         raise
-    parent.end("FAILED" if standing.failed else "FINISHED", [output / "study.json"], {})
+    # Drawing takes a second to load, which has its time now.
+    from clip_lightning.cli.report import write_study_report
+
+    written = write_study_report(output, ["report", "--study", str(output)])
+    parent.end("FAILED" if standing.failed else "FINISHED", [output / "study.json", *written], {})
+    print("".join(f"report      {path}\n" for path in written), end="")
     return standing
 
 

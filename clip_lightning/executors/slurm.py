@@ -1,6 +1,5 @@
 """Runs as jobs of SLURM, submitted by submitit."""
 
-import contextlib
 import getpass
 import importlib
 import os
@@ -145,9 +144,9 @@ class RunCommand:
     def checkpoint(self) -> Any:
         """Has the run write a checkpoint, and says what the job does when it is begun again."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            self._process.wait()
+            self._process.terminate()
+            # Not by its own ``wait``, which holds a lock in the call that this signal has interrupted.
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return importlib.import_module("submitit").helpers.DelayedSubmission(RunCommand(self._command, self._folder))
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from clip_lightning.files import write_atomically
+from clip_lightning.reports.document import Plot
 
 INK, FAINT, RULE = "#22272e", "#6b7480", "#e4e7eb"
 
@@ -77,3 +78,18 @@ def save(figure: Figure, path: str | Path) -> None:
     with styled():
         figure.savefig(content, format="png")
     write_atomically(path, content.getvalue())
+
+
+def plot(figure: Figure, caption: str) -> Plot:
+    """A figure for a document: as SVG that names no address, and the same for the same figure.
+
+    Args:
+        figure: Any figure.
+        caption: What is found in it.
+    """
+    content = io.BytesIO()
+    with styled(), mpl.rc_context({"svg.hashsalt": "clip_lightning"}):
+        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    # The declaration before the element would point to a document type on the web.
+    picture = content.getvalue()
+    return Plot(caption, picture[picture.index(b"<svg") :], figure.get_figwidth())

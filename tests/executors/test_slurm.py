@@ -1,6 +1,7 @@
 """Jobs of a real SLURM of one node: arrays, a job that is stopped and begun again, a study process that comes back."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,9 +11,9 @@ import pytest
 
 pytest.importorskip("submitit")
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
-from slurm import ask, running_slurm  # noqa: E402
+from slurm import ask, running_slurm
 
-from clip_lightning.executors import Launch, Slurm  # noqa: E402
+from clip_lightning.executors import Launch, Slurm
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +49,7 @@ def launch(folder, *arguments, code=COUNTING):
 def wait(executor, jobs, seconds=90):
     deadline = time.monotonic() + seconds
     while set((states := executor.poll(jobs)).values()) - {"done", "failed"}:
-        assert time.monotonic() < deadline, states
+        assert time.monotonic() < deadline, (states, ask(dict(os.environ), "squeue", "--format", "%i %t %r %S"))
         time.sleep(0.3)
     return states
 
