@@ -18,7 +18,8 @@ def variants_table(outcome: Outcome, ranked: Sequence[Summary]) -> Table:
     """Every variant with its mean, its difference from the baseline, and its costs."""
     study, facts = outcome.plan.study, outcome.plan.facts
     unit = Unit(study.decides)
-    differences = {pair.name: pair for pair in against(outcome.values(study.decides), study.baseline, outcome.dropped)}
+    pairs = against(outcome.values(study.decides), study.baseline, outcome.dropped)
+    differences = {pair.name: pair for pair in pairs}
     rows = []
     for place, one in enumerate(ranked):
         found = facts[one.name]
@@ -31,7 +32,8 @@ def variants_table(outcome: Outcome, ranked: Sequence[Summary]) -> Table:
     methods = sorted({one.method for one in ranked if one.interval})
     notes = [
         f"Intervals: 95 %, {' and '.join(methods) or 'none'}, over seeds. Differences: paired by seed, from "
-        f"{study.baseline}; p of paired t tests, corrected by Holm's method for {counted(len(differences), 'comparison')}.",
+        f"{study.baseline}; p of paired t tests, corrected by Holm's method for "
+        f"{counted(len(differences), 'comparison')}.",
         "Image FLOPs: one image, forwards, a multiply-add counted as 2. Samples per second: of training without "
         "evaluations, as the runs took it, others beside them.",
     ]
@@ -90,8 +92,8 @@ def pairs_table(pairs: Sequence[Pair], unit: Unit) -> Table:
         folded=resolved if unresolved else (),
         notes=[
             f"p: corrected by Holm's method for {counted(len(pairs), 'comparison')}; a pair below 0.05 is resolved. "
-            "Detectable: the difference that so many seeds would have found four times in five. Seeds to resolve: how many in all "
-            "would find a difference as large as the one seen, four times in five.",
+            "Detectable: the difference that so many seeds would have found four times in five. Seeds to resolve: how "
+            "many in all would find a difference as large as the one seen, four times in five.",
         ],
     )
 
