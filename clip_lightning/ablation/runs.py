@@ -40,7 +40,7 @@ class SharedRuns:
         """
         folder = RunFolder.open(self.root / run.key)
         if not folder.config.exists():
-            config = {**run.config, "trainer": _tagged(run.config["trainer"], tags)}
+            config = {**run.config, "trainer": _tagged(run.config["trainer"], str(run), tags)}
             write_atomically(folder.config, to_yaml(config).encode())
         return folder
 
@@ -66,11 +66,11 @@ class SharedRuns:
         return curve.value[-1] if curve else math.nan
 
 
-def _tagged(trainer: Config, tags: Mapping[str, str]) -> Config:
-    """The trainer's settings with tags for its tracker, if it has one."""
+def _tagged(trainer: Config, name: str, tags: Mapping[str, str]) -> Config:
+    """The trainer's settings with a name and tags for its tracker, if it has one."""
     logger: Any = trainer.get("logger")
     if not isinstance(logger, Mapping) or logger.get("class_path") != TRACKER:
         return trainer
     arguments = logger.get("init_args") or {}
-    tagged = {**arguments, "tags": {**(arguments.get("tags") or {}), **tags}}
+    tagged = {**arguments, "run_name": name, "tags": {**(arguments.get("tags") or {}), **tags}}
     return {**trainer, "logger": {**logger, "init_args": tagged}}

@@ -56,7 +56,10 @@ def _order(ranked: Sequence[Summary], pairs: Sequence[Pair]) -> str:
     for before, after in itertools.pairwise(ranked):
         text += (" > " if (before.name, after.name) in resolved else " ~ ") + after.name
     count = sum(pair.is_resolved for pair in pairs)
-    return f"Order: {text}, where ~ is between neighbours that are not told apart. {count} of {len(pairs)} pairs are."
+    return (
+        f"Order: {text}, where ~ is between neighbours that are not told apart. Of {counted(len(pairs), 'pair')}, "
+        f"{count} {'is' if count == 1 else 'are'} told apart."
+    )
 
 
 def _caveats(outcome: Outcome) -> str:

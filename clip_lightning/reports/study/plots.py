@@ -35,8 +35,10 @@ def means_plot(ranked: Sequence[Summary], unit: Unit, baseline: str) -> Plot:
         axes.set_ylim(-0.6, len(shown) - 0.4)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(unit.head)
-    return plot(figure, f"Means with 95 % intervals; grey: single seeds; vertical line: the mean of {baseline}.")
+        axes.set_xlabel(unit.label)
+    return plot(
+        figure, f"{unit.metric}: means with 95 % intervals; grey: single seeds; vertical line: the mean of {baseline}."
+    )
 
 
 def curves_plot(outcome: Outcome, ranked: Sequence[Summary]) -> Plot | None:
@@ -53,12 +55,13 @@ def curves_plot(outcome: Outcome, ranked: Sequence[Summary]) -> Plot | None:
             axes.plot(samples, unit.factor * mean, color=colour, label=name)
             axes.fill_between(samples, unit.factor * low, unit.factor * high, color=colour, alpha=0.16, linewidth=0)
         axes.set_xlabel("samples seen")
-        axes.set_ylabel(Unit(unit.metric.replace("test", "val", 1)).head)
+        axes.set_ylabel(unit.label)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.margins(x=0.01)
         figure.legend(loc="outside right upper", frameon=False)
-    return plot(figure, "Learning curves on validation data: mean over seeds, and its 95 % t interval as a band.")
+    shown = unit.metric.replace("test", "val", 1)
+    return plot(figure, f"Learning curves, {shown}: mean over seeds, and its 95 % t interval as a band.")
 
 
 def _band(outcome: Outcome, variant: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -93,7 +96,7 @@ def costs_plot(outcome: Outcome, ranked: Sequence[Summary]) -> Plot | None:
             _costs(axes, title, values, measured, colours, study.metrics[study.decides], Unit(study.decides))
             for axes, (title, values) in zip(grid, panels.items(), strict=True)
         ]
-        grid[0].set_ylabel(Unit(study.decides).head)
+        grid[0].set_ylabel(Unit(study.decides).label)
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
     text = "; ".join(f"by {title}: {', '.join(front)}" for title, front in zip(panels, fronts, strict=True))

@@ -39,6 +39,12 @@ class Unit:
         return " points" if self.is_share else ""
 
     @property
+    def label(self) -> str:
+        """What an axis of values is of: the metric alone, since the text says of what."""
+        words = self.metric.rpartition("/")[2].replace("_", " ")
+        return f"{words} (%)" if self.is_share else words
+
+    @property
     def head(self) -> str:
         """What a column of values is of."""
         return f"{self.metric} (%)" if self.is_share else self.metric
