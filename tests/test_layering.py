@@ -108,6 +108,7 @@ def test_imports_run_one_way(path):
         ("tracking.mlflow_delivery", ["torch", "mlflow", "lightning"]),
         ("tracking.run_folder", ["torch", "mlflow", "lightning"]),
         ("reports.figures", ["torch", "lightning"]),
+        ("cli.report", ["torch", "lightning", "mlflow"]),
         ("executors", ["torch", "lightning", "mlflow", "submitit"]),
         (
             "cli.ablate",

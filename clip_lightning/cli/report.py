@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clip_lightning import __version__
+import clip_lightning
 from clip_lightning.ablation.folder import read_plan
 from clip_lightning.ablation.outcome import read_outcome
 from clip_lightning.ablation.runs import SharedRuns
@@ -53,6 +53,6 @@ def write_study_report(folder: Path, arguments: Sequence[str]) -> list[Path]:
         "study": f"{folder}, in {Path.cwd()}",
         "made by": f"python -m clip_lightning {shlex.join(arguments)}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "version": f"clip_lightning {__version__}",
+        "version": f"clip_lightning {clip_lightning.__version__}",
     }
     return write_report(folder, study_report(read_outcome(plan, SharedRuns(plan.study.runs_dir)), facts))
