@@ -13,10 +13,11 @@ import torch
 from torch import distributed
 from tqdm import tqdm
 
-from clip_lightning.cli.compose import Config, compose, differing_keys, is_flag, read_config, to_yaml
+from clip_lightning.cli.compose import compose, is_flag
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.evaluators import KEYS, build_evaluators, show_help
 from clip_lightning.cli.trained import VerbParser, add_model_options, open_model, workers
+from clip_lightning.config import Config, differing_keys, read_config, to_yaml
 from clip_lightning.data import CenterCrop
 from clip_lightning.evaluation import Evaluator
 from clip_lightning.files import write_atomically

@@ -13,9 +13,9 @@ from torchvision.transforms import v2
 
 from clip_lightning import data, evaluation, models, objectives, optim, text
 from clip_lightning.callbacks import Checkpoints, Guards, RunEvaluators, WeightAverages
-from clip_lightning.cli.compose import Config
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.trust import why_refused
+from clip_lightning.config import Config
 from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.task import CLIPTask
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from clip_lightning.cli.compose import Config, compose, set_by_path
+from clip_lightning.cli.compose import compose
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys, value_at
 from clip_lightning.cli.training import DEFAULTS, build_cli
+from clip_lightning.config import Config, set_by_path
 from clip_lightning.models import CLIP, ModifiedResNet
 from clip_lightning.models.cost import PartCost, model_cost, whole_pool_flops
 

@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from clip_lightning.cli.compose import Config, compose
+from clip_lightning.cli.compose import compose
 from clip_lightning.cli.devices import own_cpus, processes_here
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys
 from clip_lightning.cli.memory import gib, is_out_of_memory, told_of_memory, what_to_lower
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli
 from clip_lightning.cli.trial import Trial, Trials
+from clip_lightning.config import Config
 
 USAGE = """usage: python -m clip_lightning tune --config FILE ... [--key value ...]
 
