@@ -39,6 +39,8 @@ def classifier(options: argparse.Namespace) -> None:
     over parts of the classes. The target is a sixth of the time, with rows equal to 1e-6.
     """
     ours, theirs = (model.eval() for model in both("vit_b_32"))
+    # The image towers are not needed, and large.
+    del ours.image_encoder, theirs.visual
     names = open_clip.IMAGENET_CLASSNAMES[:: 1000 // options.classes][: options.classes]
     templates = open_clip.OPENAI_IMAGENET_TEMPLATES
     our_tokenizer, their_tokenizer = CLIPTokenizer(context_length=77), open_clip.get_tokenizer("ViT-B-32")
