@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap, nct, t, ttest_1samp, ttest_rel
@@ -10,6 +12,8 @@ from clip_lightning.stats import (
     detectable_difference,
     holm,
     interval_over_seeds,
+    mcnemar,
+    paired_bootstrap,
     paired_difference,
     paired_power,
     pairs_needed,
@@ -223,3 +227,41 @@ def test_what_could_be_detected_needs_so_many_pairs(n):
 def test_a_difference_that_no_number_of_seeds_would_show():
     assert pairs_needed(1e-5, 0.03, 0.05) is None
     assert pairs_needed(0.0, 0.03, 0.05) is None
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (3, 0), (5, 5), (12, 3), (40, 61)])
+def test_mcnemar_is_the_sum_of_the_binomial_tail(better, worse):
+    values = np.repeat([1.0, 0.0, 1.0, 0.0], [better, worse, 50, 20])
+    others = np.repeat([0.0, 1.0, 1.0, 0.0], [better, worse, 50, 20])
+    n, few = better + worse, min(better, worse)
+    expected = min(1.0, 2 * sum(math.comb(n, hits) for hits in range(few + 1)) / 2**n)
+    assert mcnemar(values, others) == pytest.approx(expected)
+    assert mcnemar(others, values) == pytest.approx(expected)
+
+
+def test_mcnemar_counts_a_larger_share_of_a_hit_as_better():
+    assert mcnemar(np.full(8, 0.5), np.full(8, 0.25)) == pytest.approx(2 / 2**8)
+
+
+def test_paired_bootstrap_agrees_with_scipy_and_is_narrower_than_two_samples(rng):
+    values = (rng.random(400) < 0.7).astype(float)
+    others = np.where(rng.random(400) < 0.9, values, 1 - values)
+    ends = paired_bootstrap(values, others)
+    theirs = bootstrap((values - others,), np.mean, method="percentile", n_resamples=2000, rng=1).confidence_interval
+    assert ends == pytest.approx((theirs.low, theirs.high), abs=0.005)
+    unpaired = np.sqrt(values.var() / 400 + others.var() / 400) * 2 * 1.96
+    assert ends[1] - ends[0] < 0.75 * unpaired
+
+
+def test_paired_bootstrap_of_means_of_classes_keeps_their_counts(rng):
+    classes = np.repeat([0, 1], [40, 200])
+    values, others = rng.random(240) + (classes == 0), rng.random(240)
+    low, high = paired_bootstrap(values, others, classes)
+    assert low < 0.5 < high
+    assert paired_bootstrap(values, values) is None
+
+
+def test_models_are_paired_on_the_same_samples():
+    for compare in (mcnemar, paired_bootstrap):
+        with pytest.raises(ValueError, match="3 and 2 samples make no pairs"):
+            compare(np.zeros(3), np.zeros(2))

@@ -116,7 +116,8 @@ class FewShot(Evaluator):
         points = [Point(shots, [draw[place] for draw in draws]) for place, shots in enumerate(self.shots)]
         rows = [self._result(point, collected) for point in reversed(points)]
         if self.full:
-            full = linear_probe(*train, *(val or (None, None)), *test, metric=metric, device=device)
+            val_rows, val_labels = val or (None, None)
+            full = linear_probe(*train, val_rows, val_labels, *test, metric=metric, device=device)
             points.append(Point(len(train[1]) / len(label_names(self.train)), [full.value]))
         return [replace(rows[0], details=curve_details(points, collected.zero_shot)), *rows[1:]]
 
