@@ -14,6 +14,7 @@ from clip_lightning.evaluation.labelled_rows import (
     part_text,
 )
 from clip_lightning.evaluation.logistic_regression import ITERATIONS
+from clip_lightning.evaluation.metrics import PER_CLASS
 from clip_lightning.evaluation.probe import SHARE, Probed, linear_probe
 from clip_lightning.results import Result
 
@@ -99,6 +100,7 @@ class LinearProbe(Evaluator):
             source=self.test.name,
             items=probed.items,
             details=_search(probed),
+            strata=test.target if self.test.metric == PER_CLASS else None,
         )
         return [result]
 

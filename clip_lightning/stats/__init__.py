@@ -1,4 +1,4 @@
-"""Confidence intervals and tests: of samples, of two models on the same ones, and over seeds. No torch."""
+"""Intervals and tests: of samples, of two models on the same ones, over seeds, over data sets. No torch."""
 
 from clip_lightning.stats.intervals import (
     CONFIDENCE,
@@ -9,6 +9,7 @@ from clip_lightning.stats.intervals import (
     wilson_interval,
 )
 from clip_lightning.stats.paired import mcnemar, paired_bootstrap
+from clip_lightning.stats.relation import Relation, linear_relation
 from clip_lightning.stats.seeds import (
     BOOTSTRAP_FROM,
     POWER,
@@ -27,6 +28,7 @@ __all__ = [
     "CONFIDENCE",
     "POWER",
     "PairedDifference",
+    "Relation",
     "bootstrap_interval",
     "bootstrap_mean_per_class",
     "clustered_interval",
@@ -34,6 +36,7 @@ __all__ = [
     "detectable_difference",
     "holm",
     "interval_over_seeds",
+    "linear_relation",
     "mcnemar",
     "paired_bootstrap",
     "paired_difference",
