@@ -41,7 +41,7 @@ def commands_of(path):
 def test_a_configuration_begins_with_its_command(path):
     assert path.read_text().startswith("# ")
     command = commands_of(path)[0]
-    assert command[3] in ("ablate", "fit", "summary")
+    assert command[3] in ("ablate", "evaluate", "fit", "summary")
     named = [word for word in command if word.endswith(".yaml")]
     assert str(path.relative_to(REPOSITORY)) == named[-1]
     assert all((REPOSITORY / name).is_file() for name in named)
