@@ -115,7 +115,8 @@ def find_facts(composed: dict[str, Config], executor: Executor, runs: SharedRuns
     Raises:
         UserError: If one is not accepted.
     """
-    print(f"building {len(composed)} variants, and trying some steps of each", file=sys.stderr, flush=True)
+    trying = ", and trying some steps of each" if executor.is_here else ""
+    print(f"building {len(composed)} variants{trying}", file=sys.stderr, flush=True)
     request = {"variants": composed, "is_here": executor.is_here, "threads": executor.threads}
     with tempfile.TemporaryDirectory() as name:
         asked, answered = Path(name) / "request.json", Path(name) / "answer.json"

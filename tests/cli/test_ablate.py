@@ -7,7 +7,8 @@ import yaml
 from forking import build_apart
 
 from clip_lightning.__main__ import main
-from clip_lightning.cli import ablate
+from clip_lightning.cli import ablate, resolution
+from clip_lightning.config import read_config
 from clip_lightning.results import read_results
 
 TINY = str(Path(__file__).parents[1] / "conf" / "tiny.yaml")
@@ -115,6 +116,17 @@ def test_a_mistake_is_said_before_anything_runs(changes, words, capsys):
 def test_a_mistake_on_the_command_line_is_named(arguments, words, capsys):
     assert main(["ablate", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_study_for_another_machine_is_planned_on_one_that_lacks_its_devices():
+    given = {"accelerator": "gpu", "devices": 1, "precision": "bf16-mixed"}
+    config = {**read_config(TINY), "trainer": {**read_config(TINY)["trainer"], **given}}
+    request = {"is_here": False, "threads": 1, "seconds_to_import": 0.0, "timings": "unused"}
+    facts = resolution.find_facts(config, request)
+    assert {key: facts.config["trainer"][key] for key in given} == given
+    assert facts.seconds(12) is None
+    assert facts.steps == 12
 
 
 @pytest.mark.slow

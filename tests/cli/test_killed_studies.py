@@ -71,7 +71,7 @@ def wait_for(is_there, process, seconds=600):
     while not is_there():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.2)
 
 
 def fits_of(process):
