@@ -11,6 +11,8 @@ VERBS = {
     "validate": ("stored_run.validate", "give the figures of a run's checkpoint on its validation sets again"),
     "test": ("stored_run.test", "give the figures of a run's checkpoint on its test sets"),
     "evaluate": ("evaluate.main", "measure trained models on labelled data, and compare them"),
+    "ablate": ("ablate.main", "compare variants over seeds: run what a study's file asks for"),
+    "report": ("report.main", "write a study's answer, with intervals"),
     "reproduce": ("reproduce.main", "do a run again, and say what is equal and what is not"),
     "data": ("data.main", "show what a model will really see of its data"),
     "classify": ("classify.main", "say which of some classes images show, by the classes' names alone"),

@@ -18,6 +18,9 @@ def replacing(path: Path, part: Path | None = None) -> Iterator[IO[bytes]]:
         part: Where the content is until then, in the same folder. By default a name of its own, so that several
             processes may write the same file; a name that is known leaves one file at most, however often a process
             is killed.
+
+    Raises:
+        OSError: If it cannot be written, as where a folder has that name, which stays as it is.
     """
     part = part or path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -25,7 +28,7 @@ def replacing(path: Path, part: Path | None = None) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        replace(part, path)
+        _rename(part, path)
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
@@ -84,9 +87,14 @@ def remove(path: Path) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Renames a file or a folder within its own folder, and has the disk remember it."""
+    """Renames a file or a folder within its own folder, and removes what had the name, also a folder with all in it."""
     if source.is_dir() or target.is_dir():
         remove(target)  # A folder takes no other's name, and gives its own to none.
+    _rename(source, target)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Renames within a folder, and has the disk remember it."""
     source.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clip_lightning.checkpoint import FORMAT, KEY, read_checkpoint, write_checkpoint
-from clip_lightning.files import link_or_copy
+from clip_lightning.files import link_or_copy, replace, write_atomically
 
 
 def content(**more):
@@ -100,3 +100,18 @@ def test_a_second_name_replaces_an_old_file(tmp_path, monkeypatch, has_links):
     assert (tmp_path / "old").read_text() == "new"
     assert (tmp_path / "old").samefile(tmp_path / "new") is has_links
     assert sorted(os.listdir(tmp_path)) == ["new", "old"]
+
+
+def test_a_file_takes_the_place_of_a_folder_only_where_that_is_meant(tmp_path):
+    folder = tmp_path / "name"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(IsADirectoryError):
+        write_atomically(folder, b"new")
+    with pytest.raises(ValueError, match=r"name' cannot be written: Is a directory"):
+        write_checkpoint(content(), folder)
+    assert (folder / "mine.txt").read_text() == "mine"
+    assert os.listdir(tmp_path) == ["name"]
+    (tmp_path / "file").write_text("new")
+    replace(tmp_path / "file", folder)
+    assert folder.read_text() == "new"

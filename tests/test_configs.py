@@ -18,6 +18,7 @@ EMBEDDED = [path for path in CONFIGS if path.stem == "quickstart" or path.parent
 OBJECTIVES = [path for path in CONFIGS if path.parent.name == "objective"]
 QUICKSTART = REPOSITORY / "configs" / "quickstart.yaml"
 TEACHER = "runs/quickstart/TIME"
+STUDIES = [path for path in CONFIGS if path.parent.name == "ablations"]
 OPTIMIZERS = [path for path in CONFIGS if path.parent.name == "optimizer"]
 SMALL = [
     "--trainer.logger", "false", "--trainer.max_epochs", "1", "--data.samples_per_epoch", "256",
@@ -40,10 +41,17 @@ def commands_of(path):
 def test_a_configuration_begins_with_its_command(path):
     assert path.read_text().startswith("# ")
     command = commands_of(path)[0]
-    assert command[3] in ("fit", "summary")
+    assert command[3] in ("ablate", "evaluate", "fit", "summary")
     named = [word for word in command if word.endswith(".yaml")]
     assert str(path.relative_to(REPOSITORY)) == named[-1]
     assert all((REPOSITORY / name).is_file() for name in named)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_has_variants_that_can_be_matched(path, tmp_path, in_repository, capsys):
+    assert main([*commands_of(path)[0][3:], "--runs_dir", str(tmp_path), "--dry_run"]) == 0
+    assert "cost" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", EMBEDDED, ids=lambda path: str(path.relative_to(REPOSITORY)))

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "clip_lightning"
 
 # What every part may import beside itself: plain descriptions, no part of ours depends on where they are used.
-NEUTRAL = {"spec", "batch", "files", "refusal"}
+NEUTRAL = {"spec", "batch", "config", "files", "refusal"}
 
 MAY_IMPORT = {
     "models": set(),
@@ -31,12 +31,14 @@ MAY_IMPORT = {
     "task": {"averages", "checkpoint", "interchange", "models", "objectives", "optim", "sharding", "text"},
     "datamodules": {"data", "models", "task"},
     "tracking": {"results"},
-    "reports": {"reference", "results", "stats"},
+    "reports": {"ablation", "executors", "reference", "results", "stats"},
+    "executors": set(),
+    "ablation": {"executors", "results", "stats", "tracking"},
     "callbacks": {"averages", "checkpoint", "data", "evaluation", "inference", "reports", "results", "sharding",
                   "strategy", "tracking"},
-    "cli": {"averages", "callbacks", "checkpoint", "data", "datamodules", "evaluation", "inference", "interchange",
-            "models", "objectives", "optim", "reference", "reports", "results", "sharding", "strategy", "task", "text",
-            "tracking"},
+    "cli": {"ablation", "averages", "callbacks", "checkpoint", "data", "datamodules", "evaluation", "executors",
+            "inference", "interchange", "models", "objectives", "optim", "reports", "results", "sharding", "strategy",
+            "task", "text", "tracking"},
 }  # fmt: skip
 
 THIRD_PARTY_NEVER = {
@@ -50,6 +52,8 @@ THIRD_PARTY_NEVER = {
     "inference": {"lightning"},
     "evaluation": {"lightning"},
     "reports": {"torch", "lightning"},
+    "executors": {"torch", "lightning", "mlflow"},
+    "ablation": {"torch", "lightning", "mlflow"},
 }
 
 
@@ -107,6 +111,12 @@ def test_imports_run_one_way(path):
         ("tracking.run_folder", ["torch", "mlflow", "lightning"]),
         ("reports.figures", ["torch", "lightning"]),
         ("reports.evaluation", ["torch", "lightning", "mlflow"]),
+        ("cli.report", ["torch", "lightning", "mlflow"]),
+        ("executors", ["torch", "lightning", "mlflow", "submitit"]),
+        (
+            "cli.ablate",
+            ["torch", "lightning", "mlflow", "jsonargparse", "clip_lightning.models", "clip_lightning.data"],
+        ),
         ("models", ["lightning", "timm", "mlflow", "jsonargparse", "webdataset", "open_clip"]),
         ("objectives", ["lightning", "mlflow", "jsonargparse", "webdataset", "open_clip"]),
         ("optim", ["lightning", "mlflow", "jsonargparse", "webdataset", "open_clip"]),

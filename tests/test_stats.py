@@ -1,12 +1,23 @@
+import math
+
 import numpy as np
 import pytest
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest, bootstrap, nct, t, ttest_1samp, ttest_rel
 
 from clip_lightning.stats import (
     bootstrap_interval,
     bootstrap_mean_per_class,
     clustered_interval,
     clustered_median_interval,
+    detectable_difference,
+    holm,
+    interval_over_seeds,
+    mcnemar,
+    paired_bootstrap,
+    paired_difference,
+    paired_power,
+    pairs_needed,
+    t_interval,
     wilson_interval,
 )
 
@@ -137,3 +148,120 @@ def test_bootstrap_leaves_out_draws_without_a_figure(rng):
     assert 2.0 <= ends[0] < ends[1]
     assert bootstrap_interval(lambda counts: float("nan"), 30) is None
     assert bootstrap_interval(lambda counts: 0.5, 30) is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 19])
+def test_the_interval_of_a_mean_agrees_with_scipy(n, rng):
+    values = rng.normal(0.7, 0.02, n).tolist()
+    expected = ttest_1samp(values, 0).confidence_interval(0.95)
+    assert t_interval(values) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert interval_over_seeds(values) == (t_interval(values), "t")
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5]])
+def test_values_without_a_spread_have_no_interval(values):
+    assert t_interval(values) is None
+
+
+def test_many_seeds_are_resampled(rng):
+    values = rng.exponential(size=20)
+    expected = bootstrap((values,), np.mean, method="percentile", n_resamples=9000, rng=1).confidence_interval
+    ends, method = interval_over_seeds(values.tolist())
+    assert method == "percentile bootstrap"
+    assert ends == pytest.approx((expected.low, expected.high), abs=0.05)
+
+
+@pytest.mark.parametrize("n", [2, 5, 40])
+def test_paired_differences_agree_with_scipy(n, rng):
+    others = rng.normal(0.6, 0.1, n)
+    values = others + rng.normal(0.02, 0.03, n)
+    found, expected = paired_difference(values.tolist(), others.tolist()), ttest_rel(values, others)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert found.mean == pytest.approx((values - others).mean())
+    interval = expected.confidence_interval(0.95)
+    assert found.interval == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("values", "others"), [([0.5], [0.4]), ([0.5, 0.6], [0.5, 0.6])])
+def test_what_does_not_vary_is_not_resolved(values, others):
+    found = paired_difference(values, others)
+    assert found.p == 1
+    assert found.interval is None
+
+
+@pytest.mark.parametrize(("values", "others"), [([], []), ([0.5], [0.4, 0.3])])
+def test_values_without_their_pair_are_refused(values, others):
+    with pytest.raises(ValueError, match="no pairs"):
+        paired_difference(values, others)
+
+
+def test_holm_by_its_definition():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == pytest.approx([1, 1])
+    assert holm([]) == []
+
+
+def test_holm_keeps_the_chance_of_any_accident(rng):
+    found = sum(min(holm(ttest_1samp(rng.normal(size=(8, 4)), 0).pvalue.tolist())) < 0.05 for _ in range(600))
+    assert found / 600 < 0.08
+
+
+@pytest.mark.parametrize(("difference", "n"), [(0.01, 5), (-0.03, 5), (0.02, 20), (0.5, 3)])
+def test_power_agrees_with_scipy_and_with_drawing(difference, n, rng):
+    bound = t.ppf(0.975, n - 1)
+    shift = difference / 0.02 * np.sqrt(n)
+    expected = np.nansum([nct.sf(bound, n - 1, shift), nct.cdf(-bound, n - 1, shift)])
+    power = paired_power(difference, 0.02, n, 0.05)
+    assert power == pytest.approx(expected, abs=1e-6)
+    drawn = ttest_1samp(rng.normal(difference, 0.02, (n, 4000)), 0).pvalue < 0.05
+    assert power == pytest.approx(drawn.mean(), abs=0.025)
+
+
+@pytest.mark.parametrize("n", [2, 5, 30])
+def test_what_could_be_detected_needs_so_many_pairs(n):
+    difference = detectable_difference(0.03, n, 0.05)
+    assert paired_power(difference, 0.03, n, 0.05) == pytest.approx(0.8, abs=1e-6)
+    assert pairs_needed(difference * 1.001, 0.03, 0.05) == n
+
+
+def test_a_difference_that_no_number_of_seeds_would_show():
+    assert pairs_needed(1e-5, 0.03, 0.05) is None
+    assert pairs_needed(0.0, 0.03, 0.05) is None
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (3, 0), (5, 5), (12, 3), (40, 61)])
+def test_mcnemar_is_the_sum_of_the_binomial_tail(better, worse):
+    values = np.repeat([1.0, 0.0, 1.0, 0.0], [better, worse, 50, 20])
+    others = np.repeat([0.0, 1.0, 1.0, 0.0], [better, worse, 50, 20])
+    n, few = better + worse, min(better, worse)
+    expected = min(1.0, 2 * sum(math.comb(n, hits) for hits in range(few + 1)) / 2**n)
+    assert mcnemar(values, others) == pytest.approx(expected)
+    assert mcnemar(others, values) == pytest.approx(expected)
+
+
+def test_mcnemar_counts_a_larger_share_of_a_hit_as_better():
+    assert mcnemar(np.full(8, 0.5), np.full(8, 0.25)) == pytest.approx(2 / 2**8)
+
+
+def test_paired_bootstrap_agrees_with_scipy_and_is_narrower_than_two_samples(rng):
+    values = (rng.random(400) < 0.7).astype(float)
+    others = np.where(rng.random(400) < 0.9, values, 1 - values)
+    ends = paired_bootstrap(values, others)
+    theirs = bootstrap((values - others,), np.mean, method="percentile", n_resamples=2000, rng=1).confidence_interval
+    assert ends == pytest.approx((theirs.low, theirs.high), abs=0.005)
+    unpaired = np.sqrt(values.var() / 400 + others.var() / 400) * 2 * 1.96
+    assert ends[1] - ends[0] < 0.75 * unpaired
+
+
+def test_paired_bootstrap_of_means_of_classes_keeps_their_counts(rng):
+    classes = np.repeat([0, 1], [40, 200])
+    values, others = rng.random(240) + (classes == 0), rng.random(240)
+    low, high = paired_bootstrap(values, others, classes)
+    assert low < 0.5 < high
+    assert paired_bootstrap(values, values) is None
+
+
+def test_models_are_paired_on_the_same_samples():
+    for compare in (mcnemar, paired_bootstrap):
+        with pytest.raises(ValueError, match="3 and 2 samples make no pairs"):
+            compare(np.zeros(3), np.zeros(2))

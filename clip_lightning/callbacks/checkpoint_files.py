@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clip_lightning.averages import with_averages, with_weights
 from clip_lightning.checkpoint import read_checkpoint, write_checkpoint
-from clip_lightning.files import link_or_copy, part_of, replace
+from clip_lightning.files import link_or_copy, part_of, remove, replace
 
 
 class CheckpointFiles(CheckpointIO):
@@ -52,6 +52,8 @@ def save_rotating(trainer: Trainer, folder: Path, names: list[str]) -> None:
         names: Further names of the file, such as "best". They come first: a kill in between has the step done again.
     """
     last = folder / "last.ckpt"
+    if trainer.is_global_zero:
+        remove(part_of(last))  # What a kill has left may be a folder, over which no file is written.
     trainer.save_checkpoint(part_of(last))
     if not trainer.is_global_zero:
         return

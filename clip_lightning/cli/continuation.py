@@ -16,9 +16,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from clip_lightning.callbacks import TrainingFailed, TrainingStopped
 from clip_lightning.checkpoint import KEY, check_continuable, read_checkpoint
-from clip_lightning.cli.compose import Config, differing_keys, read_config
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import value_at
+from clip_lightning.config import Config, differing_keys, read_config
 from clip_lightning.tracking.run_folder import RunFolder
 
 WITHOUT_EFFECT = (

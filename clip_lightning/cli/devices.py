@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from clip_lightning.cli.compose import Config
 from clip_lightning.cli.errors import UserError
+from clip_lightning.config import Config
 
 _SCALED = ("16-mixed", "16", 16)
 """Half precision whose gradients are scaled, which only GPUs compute."""

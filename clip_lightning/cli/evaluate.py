@@ -12,11 +12,13 @@ import torch
 from torch import distributed
 
 from clip_lightning.cli.compose import compose, is_flag
+from clip_lightning.cli.datasets import DATA_ROOT, KEY, at_data_root, list_datasets, refuse_absent, with_downloads
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.evaluation_folder import EvaluationFolder, print_results
 from clip_lightning.cli.evaluators import KEYS, build_evaluators, show_help
 from clip_lightning.cli.measuring import measure
 from clip_lightning.cli.trained import VerbParser, add_model_options
+from clip_lightning.config import Config
 from clip_lightning.evaluation import Evaluator
 from clip_lightning.evaluation.comparison import compare
 from clip_lightning.reference import published_models
@@ -28,7 +30,8 @@ DESCRIPTION = """Measures trained models: zero-shot classification, probes, retr
       --config configs/evaluate/quick.yaml
 
 Features are kept in --cache, so nothing is encoded twice, and what was interrupted goes on. torchrun shares the images
-among processes. Several checkpoints are compared with the first."""
+among processes. Several checkpoints are compared with the first. configs/evaluate/datasets has the paper's data sets;
+--list says which are here, and how to get the others."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,9 +51,12 @@ def main(arguments: Sequence[str]) -> int:
     config, flags = compose(configured, KEYS)
     if flags:
         return show_help(flags)
+    if "--list" in others:
+        print(list_datasets(root=_listing_parser().parse(others).data_root))
+        return 0
     options = _parser().parse(others)
     _check_published(options.published_as)
-    evaluators, resolved = build_evaluators(config, options.allow_module)
+    evaluators, resolved = build_evaluators(_with_data(config, options), options.allow_module)
     resolved = {"checkpoint": options.checkpoint, **resolved}
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
@@ -65,6 +71,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _with_data(config: Config, options: argparse.Namespace) -> Config:
+    """The configuration with its data sets where they are, once all of them are there.
+
+    Raises:
+        UserError: If one is not, with how to get it.
+    """
+    config = at_data_root(config, options.data_root)
+    refuse_absent(config, options.download)
+    config = with_downloads(config) if options.download else config
+    return {key: value for key, value in config.items() if key != KEY}
+
+
 def labels_of(checkpoints: Sequence[str]) -> list[str]:
     """The shortest ends or beginnings of some paths that tell them apart; nothing where there is one."""
     if len(checkpoints) == 1:
@@ -76,8 +94,19 @@ def labels_of(checkpoints: Sequence[str]) -> list[str]:
     return ["/".join(path[first:last]) or str(Path(*path)) for path in parts]
 
 
-def _parser() -> VerbParser:
+def _listing_parser() -> VerbParser:
+    """What ``--list`` goes with; nothing else is needed for it."""
     parser = VerbParser("evaluate", DESCRIPTION)
+    parser.add_argument("--list", action="store_true", help="say which data sets are here, and how to get the others")
+    parser.add_argument(
+        *("--data_root",), default=DATA_ROOT, help='folder that stands for "data/" in configurations (%(default)s)'
+    )
+    return parser
+
+
+def _parser() -> VerbParser:
+    parser = _listing_parser()
+    parser.add_argument("--download", action="store_true", help="let torchvision fetch what it can of the data sets")
     several = "checkpoints of runs, or what else clip_lightning.load takes; several are compared with the first"
     add_model_options(parser, several, nargs="+")
     # These two are taken out before the others are read.

@@ -7,8 +7,8 @@ from typing import Self
 
 import torch
 
-from clip_lightning.cli.compose import Config, differing_keys, read_config, to_yaml
 from clip_lightning.cli.errors import UserError
+from clip_lightning.config import Config, differing_keys, read_config, to_yaml
 from clip_lightning.files import write_atomically
 from clip_lightning.reports.evaluation import Evaluated, evaluation_report
 from clip_lightning.reports.rendering import write_report

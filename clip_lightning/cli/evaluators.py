@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 import jsonargparse
 from torchvision.datasets import VisionDataset
 
-from clip_lightning.cli.compose import Config, read_text
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.parsing import refusals
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
+from clip_lightning.config import Config, read_text
 from clip_lightning.data.torchvision_labels import open_vision_dataset
 from clip_lightning.evaluation import Evaluator
 

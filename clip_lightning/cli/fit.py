@@ -28,7 +28,7 @@ from clip_lightning.callbacks import (
     stopping_at_once,
 )
 from clip_lightning.checkpoint import read_checkpoint
-from clip_lightning.cli.compose import Config, compose, to_yaml
+from clip_lightning.cli.compose import compose
 from clip_lightning.cli.continuation import conclude_failure, conclude_stop, find_checkpoint, how_to_continue
 from clip_lightning.cli.devices import own_cpus
 from clip_lightning.cli.errors import UserError
@@ -36,6 +36,7 @@ from clip_lightning.cli.keys import KEYS, check_keys, value_at
 from clip_lightning.cli.memory import told_of_memory
 from clip_lightning.cli.start import start_of
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli, show_help
+from clip_lightning.config import Config, to_yaml
 from clip_lightning.files import write_atomically
 from clip_lightning.models.cost import training_flops
 from clip_lightning.models.peak import arithmetic_of, peak_flops
@@ -85,12 +86,7 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
         arguments: Command line after the verb, for the record.
     """
     try:
-        cli = build_cli("fit", {**config, "run_dir": str(folder.path)})
-        cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
-        check_monitor(cli)
-        check_micro_batch(cli)
-        cli.part("averaging").check_strategy(cli.trainer)
-        cli.model.make_optimizer(fused=False)
+        cli = build_checked(config, folder.path)
         checkpoint = find_checkpoint(folder, cli.resolved)
         if checkpoint is None:
             cli.model.start_from_weights()
@@ -115,6 +111,26 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
             if is_turned:
                 raise KeyboardInterrupt(how_to_continue(folder, arguments)) from None
             raise
+
+
+def build_checked(config: Config, run_dir: Path) -> TrainingCLI:
+    """Builds everything, and refuses what would fail later on.
+
+    Args:
+        config: Composed configuration.
+        run_dir: The run's folder.
+
+    Raises:
+        UserError: If the configuration is not accepted.
+        ValueError: If parts do not fit each other.
+    """
+    cli = build_cli("fit", {**config, "run_dir": str(run_dir)})
+    cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
+    check_monitor(cli)
+    check_micro_batch(cli)
+    cli.part("averaging").check_strategy(cli.trainer)
+    cli.model.make_optimizer(fused=False)
+    return cli
 
 
 def check_duration(config: Config) -> None:

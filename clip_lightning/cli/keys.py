@@ -13,9 +13,9 @@ from torchvision.transforms import v2
 
 from clip_lightning import data, evaluation, models, objectives, optim, text
 from clip_lightning.callbacks import Checkpoints, Guards, RunEvaluators, WeightAverages
-from clip_lightning.cli.compose import Config
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.trust import why_refused
+from clip_lightning.config import Config
 from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.task import CLIPTask
 
@@ -117,7 +117,10 @@ def with_suggestion(message: str) -> str:
     name = re.search(r"Expected a dot import path string: (\w+)", message)
     if name:
         place = message.split(" Does not validate")[0].split(": Expected")[0]
-        return f"{place}: class {name[1]!r} is not known; {_nearest(name[1], _class_names(place))}"
+        known = _class_names(place)
+        if name[1] in known:
+            return f"{place}: {name[1]!r} is of another kind than what belongs there"
+        return f"{place}: class {name[1]!r} is not known; {_nearest(name[1], known)}"
     return message
 
 

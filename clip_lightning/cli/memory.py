@@ -51,9 +51,9 @@ def what_to_lower(cli: Any) -> str:
     if str(cli.trainer.precision) == "32-true":
         advice.append("trainer.precision bf16-mixed")
     return (
-        f"by estimate in fp32, weights, gradients and moments take {gib(fixed)} and what is kept of {at_once:,} pairs "
-        f"at once {gib(at_once * each)}. Lower it, in this order, by {'; '.join(advice)}; the update stays that of the "
-        "whole batch"
+        f"by estimate in fp32, weights, gradients and moments take {_gib(fixed)} and what is kept of {at_once:,} pairs "
+        f"at once {_gib(at_once * each)}. Lower it, in this order, by {'; '.join(advice)}; the update stays that of "
+        "the whole batch"
     )
 
 
@@ -65,6 +65,5 @@ def estimate(task: Any) -> tuple[int, int]:
     return fixed, sum(part.activation_bytes for part in model_cost(task.model))
 
 
-def gib(size: float) -> str:
-    """Bytes, as they are shown."""
+def _gib(size: float) -> str:
     return f"{size / 2**30:,.2f} GiB"

@@ -12,13 +12,14 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
 from clip_lightning.callbacks.features import WriteFeatures
-from clip_lightning.cli.compose import Config, compose
+from clip_lightning.cli.compose import compose
 from clip_lightning.cli.embed import begin, conclude, features_parser
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import with_suggestion
 from clip_lightning.cli.trained import workers
 from clip_lightning.cli.training import quiet
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
+from clip_lightning.config import Config
 from clip_lightning.data import CenterCrop, ImageBatch
 from clip_lightning.inference.embed import Setting, part_batches
 from clip_lightning.inference.feature_folder import FeatureFolder

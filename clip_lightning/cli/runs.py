@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from clip_lightning.cli.cleaning import clean
-from clip_lightning.cli.compose import read_config
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.run_tables import write_tables
+from clip_lightning.config import read_config
 from clip_lightning.results import format_table, read_results
 from clip_lightning.tracking.journal import read
 from clip_lightning.tracking.provenance import describe_git, read_starts

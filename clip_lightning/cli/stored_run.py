@@ -6,11 +6,12 @@ from pathlib import Path
 
 from clip_lightning.averages import check_kind, with_weights
 from clip_lightning.checkpoint import read_checkpoint
-from clip_lightning.cli.compose import Config, compose, read_config
+from clip_lightning.cli.compose import compose
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys
 from clip_lightning.cli.training import TrainingCLI, build_cli
 from clip_lightning.cli.trust import only_trusted
+from clip_lightning.config import Config, read_config
 from clip_lightning.results import format_table
 from clip_lightning.spec import class_paths
 from clip_lightning.tracking.run_folder import RunFolder

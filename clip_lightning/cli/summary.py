@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from clip_lightning.cli.compose import Config, compose, set_by_path
+from clip_lightning.cli.compose import compose
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys, value_at
 from clip_lightning.cli.training import DEFAULTS, build_cli
+from clip_lightning.config import Config, set_by_path
 from clip_lightning.models import CLIP, ModifiedResNet
 from clip_lightning.models.cost import PartCost, model_cost, whole_pool_flops
 
@@ -116,7 +117,7 @@ def format_costs(model: CLIP, costs: Sequence[PartCost]) -> str:
 
 def _row(cost: PartCost) -> tuple[str, str, str, str]:
     """A part's cells."""
-    flops, size = _scaled(cost.flops, 1000, _FLOPS), _scaled(cost.activation_bytes, 1024, _BYTES)
+    flops, size = _scaled(cost.flops, 1000, _FLOPS), in_bytes(cost.activation_bytes)
     return cost.part, f"{cost.parameters:,}", flops, size
 
 
@@ -129,6 +130,11 @@ def _as_published(model: CLIP, costs: Sequence[PartCost]) -> list[str]:
         f"Published FLOPs of {costs[0].part} are {_scaled(flops, 1000, _FLOPS)}: they count every position of the "
         "attention pool, of which one is used and computed here."
     ]
+
+
+def in_bytes(size: float) -> str:
+    """A size of memory, as it is shown."""
+    return _scaled(size, 1024, _BYTES)
 
 
 def _scaled(value: float, step: int, units: Sequence[str]) -> str:

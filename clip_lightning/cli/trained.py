@@ -161,12 +161,14 @@ def check_file(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
     """Refuses a file that could not be written, before anything is done for it.
 
     Raises:
-        UserError: If its suffix is another, or its folder does not exist.
+        UserError: If its suffix is another, a folder has its name, or its folder does not exist.
     """
     if path is None:
         return
     if path.suffix.lower() not in suffixes:
         raise UserError(f"{option} {str(path)!r} must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise UserError(f"{option} {str(path)!r} is a folder; name a file")
     if not path.parent.is_dir():
         raise UserError(f"{option} {str(path)!r}: folder {str(path.parent)!r} does not exist; make it first")
 

@@ -17,12 +17,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torchvision.datasets import VisionDataset
 
 from clip_lightning.callbacks import Checkpoints, Guards, RunEvaluators, WeightAverages
-from clip_lightning.cli.compose import Config, is_flag, read_text, to_yaml
+from clip_lightning.cli.compose import is_flag
 from clip_lightning.cli.devices import check_devices
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import with_suggestion
 from clip_lightning.cli.parsing import refusals
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
+from clip_lightning.config import Config, read_text, to_yaml
 from clip_lightning.data.torchvision_labels import open_vision_dataset
 from clip_lightning.datamodules import ImageTextDataModule
 from clip_lightning.models.compilation import compile_towers

@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchvision.datasets import VisionDataset
 from torchvision.transforms.v2 import Lambda, Transform
 
-from clip_lightning.cli.compose import Config
+from clip_lightning.config import Config
 from clip_lightning.spec import HasSpec, check_class_path, class_paths, import_class, is_installed
 
 

@@ -4,13 +4,15 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from clip_lightning.cli.compose import Config, compose
+from clip_lightning.cli.compose import compose
 from clip_lightning.cli.devices import own_cpus, processes_here
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.keys import KEYS, check_keys
-from clip_lightning.cli.memory import gib, is_out_of_memory, told_of_memory, what_to_lower
+from clip_lightning.cli.memory import is_out_of_memory, told_of_memory, what_to_lower
+from clip_lightning.cli.summary import in_bytes
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli
 from clip_lightning.cli.trial import Trial, Trials
+from clip_lightning.config import Config
 
 USAGE = """usage: python -m clip_lightning tune --config FILE ... [--key value ...]
 
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     with told_of_memory(cli):
         trials = Trials(cli, batch)
     print(
-        f"device      {trials.device}, {gib(trials.available)} available beyond weights, gradients and moments\n"
+        f"device      {trials.device}, {in_bytes(trials.available)} available beyond weights, gradients and moments\n"
         f"step        {data.batch_size:,} pairs, {len(batch):,} of them in this process\n"
     )
     fits = list(try_sizes(trials, len(batch)))
@@ -147,7 +149,7 @@ def extrapolated(measured: Sequence[Trial], size: int) -> float:
 
 
 def _line(fit: Fit) -> str:
-    memory = "too much" if fit.memory is None else f"{'' if fit.pairs_per_second else 'about '}{gib(fit.memory)}"
+    memory = "too much" if fit.memory is None else f"{'' if fit.pairs_per_second else 'about '}{in_bytes(fit.memory)}"
     speed = f"{fit.pairs_per_second:,.0f}" if fit.pairs_per_second else "not tried"
     return f"{fit.size:>11,}  {memory:>12}  {speed:>10}{'' if fit.fits else '  does not fit'}"
 

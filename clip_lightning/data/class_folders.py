@@ -8,9 +8,9 @@ import numpy as np
 
 from clip_lightning.data.base import RawSample, Source
 from clip_lightning.data.class_names import NamedClass, distinct, named, read_class_names
-from clip_lightning.data.folder_files import Fingerprint, folder_name, is_image, list_folder, shown, walk
+from clip_lightning.data.folder_files import folder_name, is_image, list_folder, shown, walk
+from clip_lightning.data.image_files import ImageFiles
 from clip_lightning.data.labelled import LabelledDataset
-from clip_lightning.data.manifest import read_image
 from clip_lightning.data.packed import PackedTexts
 from clip_lightning.data.share import Share
 from clip_lightning.text import fill, read_templates
@@ -54,16 +54,19 @@ class ClassFolders(Source):
             tuple(fill(template, one) for template in templates for one in names) for names in self._tree.names
         ]
         self.name = name or folder_name(path)
+        self._files = self._tree.files(
+            self.name, [caption for captions in self._class_captions for caption in captions]
+        )
 
     @property
     def fingerprint(self) -> str:
         """Hash of the images' paths and sizes, and of the captions."""
-        return self._tree.fingerprint([caption for captions in self._class_captions for caption in captions])
+        return self._files.fingerprint
 
     @property
     def block_sizes(self) -> Sequence[int]:
         """All images are one block."""
-        return (len(self._tree.labels),)
+        return self._files.block_sizes
 
     def read(self, index: int) -> RawSample:
         """An image, and each template with each name of its class.
@@ -71,7 +74,7 @@ class ClassFolders(Source):
         Raises:
             Damaged: If the image cannot be read.
         """
-        return RawSample(read_image(self._tree.path(index)), self._class_captions[self._tree.labels[index]])
+        return RawSample(self._files.read(index).image, self._class_captions[self._tree.labels[index]])
 
     def captions(self) -> Iterator[str]:
         """Every caption of every image, in the order of the images."""
@@ -80,7 +83,7 @@ class ClassFolders(Source):
 
     def place(self, index: int) -> str:
         """Path of an image, for messages."""
-        return str(self._tree.path(index))
+        return self._files.place(index)
 
 
 class LabelledFolders(LabelledDataset):
@@ -113,41 +116,11 @@ class LabelledFolders(LabelledDataset):
         self.templates = read_templates(templates)
         self.name = name or folder_name(path)
         self.split = split
-        self.source = _Images(self.name, tree)
+        self.source = tree.files(self.name)
 
     def target(self, index: int) -> int:
         """The class in whose folder an image lies."""
         return int(self._labels[index])
-
-
-class _Images(Source):
-    """The images of class folders, without captions."""
-
-    def __init__(self, name: str, tree: "_ClassTree") -> None:
-        self.name = name
-        self._tree = tree
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the images' paths and sizes."""
-        return self._tree.fingerprint([])
-
-    @property
-    def block_sizes(self) -> Sequence[int]:
-        """All images are one block."""
-        return (len(self._tree.labels),)
-
-    def read(self, index: int) -> RawSample:
-        """An image."""
-        return RawSample(read_image(self._tree.path(index)), ())
-
-    def captions(self) -> Iterator[str]:
-        """None."""
-        return iter(())
-
-    def place(self, index: int) -> str:
-        """Path of an image, for messages."""
-        return str(self._tree.path(index))
 
 
 class _ClassTree:
@@ -179,15 +152,9 @@ class _ClassTree:
         self.labels = np.array(labels, dtype=np.int32)
         self._share = share
 
-    def path(self, index: int) -> Path:
-        """Path of an image."""
-        return self._root / self._paths[index]
-
-    def fingerprint(self, texts: Sequence[str]) -> str:
-        """Hash of the images' paths and sizes, and of texts."""
-        fingerprint = Fingerprint(self._root, [*texts, f"share {self._share.bounds}"])
-        fingerprint.add_files(self._paths)
-        return fingerprint.hexdigest()
+    def files(self, name: str, texts: Sequence[str] = ()) -> ImageFiles:
+        """The images, with texts that their fingerprint depends on."""
+        return ImageFiles(self._root, self._paths, name, [*texts, f"share {self._share.bounds}"])
 
 
 def _images(root: Path, folders: Mapping[str, NamedClass], share: Share, labels: "array.array[int]") -> Iterator[str]:

@@ -1,8 +1,10 @@
 """The contract of a labelled data set for evaluation."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -11,6 +13,16 @@ from numpy import ndarray as NDArray
 from clip_lightning.data.base import Source
 from clip_lightning.spec import HasSpec
 from clip_lightning.text import fill_templates
+
+Metric = Literal[
+    "accuracy",
+    "top_5_accuracy",
+    "mean_per_class_accuracy",
+    "mean_of_top_1_and_top_5",
+    "mean_average_precision_11_point",
+    "roc_auc",
+]
+"""What publications report of a labelled set."""
 
 
 class LabelledDataset(HasSpec, ABC):
@@ -27,6 +39,7 @@ class LabelledDataset(HasSpec, ABC):
             is its score. None where classes are labels.
         known_names: Names that are known to be those of some labels, wherever the list of names comes from. Evaluation
             refuses a list in another order, as one that is sorted as text, where "10" comes before "3".
+        published_size: Number of samples that publications report, or None.
     """
 
     name: str
@@ -37,6 +50,7 @@ class LabelledDataset(HasSpec, ABC):
     metric: str = "accuracy"
     pooled: Sequence[int] | None = None
     known_names: Mapping[int, str] = MappingProxyType({})
+    published_size: int | None = None
 
     @abstractmethod
     def target(self, index: int) -> int | np.ndarray:
@@ -69,6 +83,13 @@ class LabelledDataset(HasSpec, ABC):
     def groups(self, index: int) -> Mapping[str, str]:
         """Attributes of a sample by which results can be broken down."""
         return {}
+
+    def tell_size(self) -> None:
+        """Warns where there is another number of samples than publications report."""
+        if self.published_size not in (None, len(self)):
+            warnings.warn(
+                f"{self.name} has {len(self):,} samples, but {self.published_size:,} are published", stacklevel=3
+            )
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -10,7 +10,7 @@ import numpy as np
 from clip_lightning.data.base import RawSample, Source
 from clip_lightning.data.conditions import select
 from clip_lightning.data.folder_files import folder_name
-from clip_lightning.data.labelled import LabelledDataset
+from clip_lightning.data.labelled import LabelledDataset, Metric
 from clip_lightning.data.manifest import Rows, fingerprint_of, image_name, read_image
 from clip_lightning.data.manifest_classes import ManifestClasses
 from clip_lightning.data.same_pixels import SameColumns, labels_of_same_pixels
@@ -48,6 +48,8 @@ class LabelledManifest(LabelledDataset):
         allow_empty_classes: Whether a class of a list or text file may have no image in the manifest.
         name: Short name, part of a metric's key; by default the name of the manifest's folder.
         split: Which part of the data it is, for reports.
+        metric: The metric that models are compared by on this set.
+        published_size: Number of samples that publications report; another one is told of.
 
     Raises:
         ValueError: If a line or its label is wrong, or the class names do not fit the labels, with the path and line.
@@ -72,6 +74,8 @@ class LabelledManifest(LabelledDataset):
         allow_empty_classes: bool = False,
         name: str | None = None,
         split: str = "test",
+        metric: Metric = "accuracy",
+        published_size: int | None = None,
     ) -> None:
         path = Path(path)
         same = None if same_as_column is None else SameColumns(same_as_column, id_column, label_column)
@@ -103,6 +107,9 @@ class LabelledManifest(LabelledDataset):
         settings = {"image": image_column, "where": where, "share": taken.bounds, "columns": columns}
         folder = path.parent if root is None else Path(root)
         self.source = _Images(self.name, Rows(table, keys), folder, path, settings)
+        self.metric = metric
+        self.published_size = published_size
+        self.tell_size()
 
     def target(self, index: int) -> int:
         """Label of a row."""

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float32, UInt8
 
 SIDE = 32
 _OVERSAMPLING = 2
+# Width of an outline, in points of the finer grid.
+_STROKE = 2
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (210, 40, 40),
@@ -145,7 +147,17 @@ def _inside_text(text: str, u: Grid, v: Grid) -> Mask:
     return inside
 
 
-def _coverage(marks: Sequence[Mark]) -> Float32[np.ndarray, "marks side side"]:
+def _outlined(covered: Mask) -> Mask:
+    """What lies within a stroke of the edge of a mark, inside of it."""
+    inside = covered
+    for _ in range(_STROKE):
+        wide = np.pad(inside, ((0, 0), (1, 1), (1, 1)))
+        inside = inside & wide[:, 2:, 1:-1] & wide[:, :-2, 1:-1] & wide[:, 1:-1, 2:] & wide[:, 1:-1, :-2]
+    edge: Mask = covered & ~inside
+    return edge
+
+
+def _coverage(marks: Sequence[Mark], outline: bool) -> Float32[np.ndarray, "marks side side"]:
     """Share of each pixel that a mark covers, from the points of a finer grid."""
     fine = SIDE * _OVERSAMPLING
     points = ((np.arange(fine) + 0.5) / _OVERSAMPLING).astype(np.float32)
@@ -160,6 +172,8 @@ def _coverage(marks: Sequence[Mark]) -> Float32[np.ndarray, "marks side side"]:
         right, down = (points[None, None] - x) / radius, (points[None, :, None] - y) / radius
         u, v = right * cos + down * sin, down * cos - right * sin
         covered[rows] = SHAPES[what](u, v) if what in SHAPES else _inside_text(what, u, v)
+    if outline:
+        covered = _outlined(covered)
     cells = covered.reshape(len(marks), SIDE, _OVERSAMPLING, SIDE, _OVERSAMPLING)
     counts = sum(cells[:, :, i, :, j].astype(np.float32) for i in range(_OVERSAMPLING) for j in range(_OVERSAMPLING))
     return np.asarray(counts / np.float32(_OVERSAMPLING**2))
@@ -171,7 +185,9 @@ def _backgrounds(names: Sequence[str]) -> Float32[np.ndarray, "pictures side sid
     return np.broadcast_to(rows[:, None, :, None], (len(names), SIDE, SIDE, 3)).copy()
 
 
-def draw(pictures: Sequence[Picture], noise: float = 6.0) -> UInt8[np.ndarray, "pictures side side 3"]:
+def draw(
+    pictures: Sequence[Picture], noise: float = 6.0, outline: bool = False
+) -> UInt8[np.ndarray, "pictures side side 3"]:
     """Draws pictures at twice their size, averages every 2x2 points to a pixel and adds noise.
 
     Marks are averaged before they are laid on the background, which gives the same since backgrounds are even within
@@ -180,6 +196,7 @@ def draw(pictures: Sequence[Picture], noise: float = 6.0) -> UInt8[np.ndarray, "
     Args:
         pictures: At least one.
         noise: Standard deviation of the normal noise on every channel of every pixel, in levels of 0-255.
+        outline: Whether of each mark only a line of a pixel along its edge is drawn.
     """
     canvas = _backgrounds([picture.background for picture in pictures])
     for layer in range(max(len(picture.marks) for picture in pictures)):
@@ -188,7 +205,7 @@ def draw(pictures: Sequence[Picture], noise: float = 6.0) -> UInt8[np.ndarray, "
         colours = np.array([COLOURS[mark.colour] for mark in marks], np.float32)
         colours *= np.array([mark.brightness for mark in marks], np.float32)[:, None]
         below = canvas[rows]
-        canvas[rows] = below + _coverage(marks)[..., None] * (colours[:, None, None] - below)
+        canvas[rows] = below + _coverage(marks, outline)[..., None] * (colours[:, None, None] - below)
     for picture_canvas, picture in zip(canvas, pictures, strict=True):
         picture_canvas += np.float32(noise) * stream(*picture.noise).standard_normal(picture_canvas.shape, np.float32)
     pixels: UInt8[np.ndarray, "pictures side side 3"] = np.rint(canvas).clip(0, 255).astype(np.uint8)

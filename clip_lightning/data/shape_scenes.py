@@ -8,6 +8,7 @@ import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from typing import get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,12 +16,14 @@ from jaxtyping import UInt8
 from clip_lightning.data.base import RawSample, Source
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.data.shape_drawing import draw
-from clip_lightning.data.shape_grammar import PAIRS, Scene, Split, captions_of, compose
+from clip_lightning.data.shape_grammar import PAIRS, Scene, Swap, captions_of, compose, swapped_captions
+from clip_lightning.data.shape_parts import PARTS, Split
 
 # Part of the fingerprint; raise it with every change of scenes, captions or drawing.
 _VERSION = 1
 _BLOCK = 64
-_DEFAULT_SIZES = {"train": 16_384, "val": 512, "test": 1_000, "heldout": 400}
+_PLAIN = ("train", "val", "test")
+_SINGLE = ("single", "heldout", "small", "tail")
 
 
 class ShapeScenes(Source):
@@ -29,9 +32,10 @@ class ShapeScenes(Source):
     Pictures are drawn when first asked for, a block at a time, and kept with their captions (5 kB a scene).
 
     Args:
-        split: "train" mixes single shapes, groups, texts and couples; the others hold single shapes, "heldout" those
-            of the pairs of colour and shape that occur nowhere else.
-        size: Number of scenes; by default 16,384 for training, 512, 1,000 and 400 for the others.
+        split: "train" and "captions" mix single shapes, groups, texts and couples; "val" and "test" hold single shapes,
+            "heldout" those of the pairs of colour and shape that occur nowhere else. ``shape_parts`` lists the others,
+            which hold no such pair either.
+        size: Number of scenes; by default that of ``shape_parts``, 16,384 for training.
         seed: Of the whole benchmark; another seed is another benchmark with the same held-out pairs.
 
     Raises:
@@ -39,13 +43,13 @@ class ShapeScenes(Source):
     """
 
     def __init__(self, split: Split = "train", size: int | None = None, seed: int = 0) -> None:
-        if split not in _DEFAULT_SIZES:
-            raise ValueError(f"ShapeScenes has no split {split!r}; use one of {', '.join(_DEFAULT_SIZES)}")
+        if split not in PARTS:
+            raise ValueError(f"ShapeScenes has no split {split!r}; use one of {', '.join(PARTS)}")
         if size is not None and size < 1:
             raise ValueError(f"size {size} leaves no scenes; use at least 1")
-        self.name = "shape_scenes_heldout" if split == "heldout" else "shape_scenes"
+        self.name = "shape_scenes" if split in _PLAIN else f"shape_scenes_{split}"
         self.split = split
-        self.size = _DEFAULT_SIZES[split] if size is None else size
+        self.size = PARTS[split].size if size is None else size
         self.seed = seed
         self._scenes: dict[int, Scene] = {}
         self._captions: dict[int, tuple[str, ...]] = {}
@@ -92,6 +96,35 @@ class ShapeScenes(Source):
         return self._captions[index]
 
 
+class ShapeSwaps(ShapeScenes):
+    """Pictures of two shapes, with what they show and the same in which something is exchanged as captions.
+
+    Args:
+        swap: "order" exchanges what is left of, or above, what; "colour" the colours of the two shapes, of which no
+            held-out pair results.
+        size: Number of scenes; by default 200.
+        seed: Of the benchmark.
+
+    Raises:
+        ValueError: If there is no such swap, or the size is not positive.
+    """
+
+    def __init__(self, swap: Swap = "order", size: int | None = None, seed: int = 0) -> None:
+        if swap not in get_args(Swap):
+            raise ValueError(f"ShapeSwaps has no swap {swap!r}; use one of {', '.join(get_args(Swap))}")
+        super().__init__("swap", size, seed)
+        self.name = f"shape_scenes_swapped_{swap}"
+        self._swap: Swap = swap
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the version of the benchmark and of the arguments."""
+        return hashlib.sha256(f"{super().fingerprint} {self._swap}".encode()).hexdigest()
+
+    def _captions_of(self, index: int) -> tuple[str, ...]:
+        return swapped_captions(self.scene(index), self._swap)
+
+
 @functools.cache
 def _default_templates() -> tuple[str, ...]:
     return tuple(files("clip_lightning").joinpath("prompts", "shape_scenes.txt").read_text("utf-8").splitlines())
@@ -113,9 +146,9 @@ class ShapeScenesLabels(LabelledDataset):
     def __init__(
         self, split: Split = "test", seed: int = 0, templates: list[str] | None = None, size: int | None = None
     ) -> None:
-        if split == "train":
+        if split in PARTS and PARTS[split].kind not in _SINGLE:
             raise ValueError(
-                "the split 'train' has scenes without one colour and shape; use 'val', 'test' or 'heldout'"
+                f"the split {split!r} has scenes without one colour and shape; use 'val', 'test' or 'heldout'"
             )
         self.source: ShapeScenes = ShapeScenes(split, size, seed)
         self.name = self.source.name

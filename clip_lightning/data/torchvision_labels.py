@@ -13,9 +13,9 @@ from numpy import ndarray as NDArray
 from PIL import Image
 
 from clip_lightning.data.base import Damaged, RawSample, Source
-from clip_lightning.data.class_names import NamedClass, distinct, named, read_class_names
+from clip_lightning.data.class_names import NamedClass, distinct, in_own_order, named, read_class_names
 from clip_lightning.data.decoding import decode
-from clip_lightning.data.labelled import LabelledDataset
+from clip_lightning.data.labelled import LabelledDataset, Metric
 from clip_lightning.refusal import first_line
 from clip_lightning.text import read_templates
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Under these names torchvision's sets keep their labels, so that no image need be opened for them.
 _LABELS = ("targets", "labels", "_labels", "y")
+# And under these the paths of their images, alone or before the label.
+_FILES = ("_image_files", "_images", "samples", "_samples", "images")
 # Samples whose pixels stand for those of all in the fingerprint.
 _PROBES = 16
 
@@ -36,10 +38,13 @@ class TorchvisionLabels(LabelledDataset):
     Args:
         dataset: The set, without ``transform`` and ``target_transform``.
         templates: Sentences with a ``{}`` each for the class name, or a text file with one a line.
-        class_names: A name or a list of names for each class in the order of the labels, or a text file with a class a
-            line; by default the set's own ``classes``.
+        class_names: As ``read_class_names`` takes them, in the order of the labels, or in any order if they are the
+            set's own but for case, blanks and the like; by default the set's own ``classes``.
         name: Short name, part of a metric's key; by default the class of the set in lower case.
         split: Which part of the data it is, for reports.
+        known_names: Names that are known to be those of some labels; a list of names in another order is refused.
+        metric: The metric that models are compared by on this set.
+        published_size: Number of samples that publications report; another one is told of.
 
     Raises:
         ValueError: If the set transforms its samples, has other labels than one number a sample, or the class names do
@@ -53,6 +58,9 @@ class TorchvisionLabels(LabelledDataset):
         class_names: list[str | list[str]] | str | Path | None = None,
         name: str | None = None,
         split: str = "test",
+        known_names: dict[int, str] | None = None,
+        metric: Metric = "accuracy",
+        published_size: int | None = None,
     ) -> None:
         kind = type(dataset).__name__
         if dataset.transforms is not None:
@@ -63,6 +71,10 @@ class TorchvisionLabels(LabelledDataset):
         self.name = name or kind.lower()
         self.split = split
         self.source = _Images(self.name, dataset, self._labels)
+        self.metric = metric
+        self.known_names = known_names or {}
+        self.published_size = published_size
+        self.tell_size()
 
     def target(self, index: int) -> int:
         """Label of a sample."""
@@ -104,8 +116,8 @@ def _class_names(
         raise ValueError(
             f"{kind} has labels from {present[0]} to {present[-1]}, but there are {len(names)} class names"
         )
-    if own and len(own) != len(names):
-        raise ValueError(f"class_names has {len(names)} classes, but {kind} has {len(own)}")
+    if own and given is not None:
+        names = in_own_order(names, [one if isinstance(one, str) else one[0] for one in own], kind)
     if not own and len(present) < len(names):
         empty = [names[number].names[0] for number in sorted(set(range(len(names))) - set(present.tolist()))]
         raise ValueError(f"{kind} has no image of the classes {empty}; remove their names")
@@ -157,6 +169,13 @@ class _Images(Source):
     def captions(self) -> Iterator[str]:
         """None."""
         return iter(())
+
+    def place(self, index: int) -> str:
+        """Path of an image where the set has one, for messages."""
+        kept = next((getattr(self._dataset, name) for name in _FILES if hasattr(self._dataset, name)), None)
+        file = kept[index] if kept is not None else None
+        file = file[0] if isinstance(file, tuple) else file
+        return str(file) if isinstance(file, str | Path) else super().place(index)
 
 
 def open_vision_dataset(cls: "type[VisionDataset]", *args: Any, **kwargs: Any) -> "VisionDataset":

@@ -141,6 +141,8 @@ class ClassScoresEvaluator(Evaluator):
         if not templates or self.prompts != fill_templates(self.dataset.class_names, templates):
             protocol["templates"] = "texts of each class's own"
             protocol["prompts"] = self.prompts
+        if self.dataset.published_size is not None:
+            protocol["published_size"] = self.dataset.published_size
         if self.dataset.pooled is not None:
             protocol["pooled"] = "a label has the score of the best of the finer classes that stand for it"
         several = int((scored.right.sum(axis=1) > 1).sum())

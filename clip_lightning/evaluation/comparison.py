@@ -37,7 +37,7 @@ def _compare(row: Result, other: Result) -> Comparison:
         )
     interval, p_value, method = None, None, UNPAIRED
     if row.items is not None and other.items is not None:
-        values, others = (_independent(items, row.clusters) for items in (row.items, other.items))
+        values, others = _independent(row.items, row.clusters), _independent(other.items, row.clusters)
         interval = paired_bootstrap(values, others, row.strata)
         p_value = mcnemar(values, others) if row.strata is None else None
         method = "paired bootstrap" if p_value is None else "paired bootstrap, exact McNemar"

@@ -1,24 +1,16 @@
 """The metrics by which labelled data sets are rated, each with its interval and what it gives for a single sample."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as NDArray
 
+from clip_lightning.data.labelled import Metric
 from clip_lightning.evaluation.accuracy import mean_per_class, top_k_credit
 from clip_lightning.evaluation.ranking import Ranking
 from clip_lightning.stats import bootstrap_interval, bootstrap_mean_per_class, wilson_interval
-
-Metric = Literal[
-    "accuracy",
-    "top_5_accuracy",
-    "mean_per_class_accuracy",
-    "mean_of_top_1_and_top_5",
-    "mean_average_precision_11_point",
-    "roc_auc",
-]
 
 Interval = tuple[float, float] | None
 MULTI_LABEL = ("mean_average_precision_11_point",)

@@ -42,7 +42,11 @@ class PromptGain(ClassScoresEvaluator):
         name: str = "prompts",
     ) -> None:
         super().__init__(dataset, templates, name)
-        self.ways = {"bare_names": ["{}"], "one_template": read_templates([template]), "ensemble": self.templates}
+        self.ways = {
+            "bare_names": ["{}"],
+            "one_template": read_templates([template]),
+            "ensemble": self.templates or dataset.templates,
+        }
         self.reports = [f"{self.prefix}/{metric}" for metric in [*_GAINS, *self.ways]]
 
     def collect(self, context: Context) -> dict[str, Scored]:

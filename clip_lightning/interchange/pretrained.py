@@ -95,5 +95,13 @@ def load(
 
 
 def _readable(image: ImageLike) -> bytes | np.ndarray | Image.Image:
-    """An image as ``decode`` takes it."""
+    """An image as ``decode`` takes it.
+
+    Raises:
+        ValueError: If it is a tensor, which may have its channels first or last.
+    """
+    if isinstance(image, Tensor):
+        raise ValueError(
+            "transform takes pixels as uint8 [height, width, 3] of numpy, and no tensor; give image.numpy()"
+        )
     return Path(image).read_bytes() if isinstance(image, str | Path) else image

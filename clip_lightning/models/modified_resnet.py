@@ -137,8 +137,10 @@ class Bottleneck(nn.Module):
         """Adds the branch to the shortcut."""
         branch = F.relu(self.norm1(self.conv1(x)), inplace=True)
         branch = F.relu(self.norm2(self.conv2(branch)), inplace=True)
-        branch = self.norm3(self.conv3(F.avg_pool2d(branch, self.stride)))
-        return F.relu(branch + self.shortcut(x), inplace=True)
+        if self.stride > 1:  # else the pool would be a copy, which the backward pass keeps
+            branch = F.avg_pool2d(branch, self.stride)
+        branch = self.norm3(self.conv3(branch))
+        return F.relu(branch.add_(self.shortcut(x)), inplace=True)
 
 
 def _stage(channels: int, inner: int, depth: int, stride: int) -> nn.Sequential:

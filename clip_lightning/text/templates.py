@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clip_lightning.text.packaged import is_packaged, packaged
+from clip_lightning.text.prompt_file import is_section, read_section
 
 PLACEHOLDER = "{}"
 
@@ -95,7 +96,8 @@ def read_templates(templates: Sequence[str | Callable[[str], str]] | str | Path)
 
     Args:
         templates: Templates in any form that ``as_template`` takes, or the path of a file of them, or the name of a
-            list in an installed package, such as ``open_clip:OPENAI_IMAGENET_TEMPLATES``.
+            list in an installed package, such as ``open_clip:OPENAI_IMAGENET_TEMPLATES``; or a section of a file as
+            the authors of CLIP have it, such as ``data/prompts.md#Food101``.
 
     Returns:
         Sentences with a ``{}`` each.
@@ -108,6 +110,8 @@ def read_templates(templates: Sequence[str | Callable[[str], str]] | str | Path)
         placed = [(f"{templates}: ", template) for template in packaged(str(templates))]
     elif isinstance(templates, str) and ("{}" in templates or "{c}" in templates):
         raise ValueError(f"templates is one sentence, {templates!r}; give a list of them, [{templates!r}]")
+    elif is_section(templates):
+        placed = [(f"{templates}: ", one) for one in read_section(str(templates), "templates")]
     elif isinstance(templates, str | Path):
         placed = [(f"{templates}:{number}: ", line) for number, line in numbered_lines(templates)]
     else:

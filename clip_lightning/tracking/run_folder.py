@@ -86,6 +86,17 @@ class RunFolder:
             yield
 
     @property
+    def is_claimed(self) -> bool:
+        """Whether another process trains in it at this moment."""
+        try:
+            with self.claimed():
+                return False
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            return True
+
+    @property
     def config(self) -> Path:
         """The resolved configuration."""
         return self.path / "config.yaml"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -142,6 +143,7 @@ def test_classes_are_typed_or_read_with_further_names(tmp_path):
         (["--classes", "no/such/file"], ["no/such/file", "No such file"]),
         (["--output", "x.txt"], ["'x.txt'", ".csv or .json"]),
         (["--sheet", "/nowhere/x.png"], ["/nowhere", "does not exist"]),
+        (["--output", "FOLDER.csv"], ["FOLDER.csv", "is a folder; name a file"]),
         (["--batch_size", "0"], ["batch_size 0"]),
         (["--num_workers", "-1"], ["--num_workers -1"]),
         (["--device", "abacus"], ["'abacus'", "give cpu"]),
@@ -151,7 +153,9 @@ def test_classes_are_typed_or_read_with_further_names(tmp_path):
         (["--sheet"], ["--sheet", "expected one argument"]),
     ],
 )
-def test_a_mistake_gets_one_message(arguments, words, folder, capsys):
+def test_a_mistake_gets_one_message(arguments, words, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("FOLDER.csv").mkdir()
     assert run(folder, *arguments) == 2
     message = capsys.readouterr().err.strip().splitlines()
     assert len(message) == 1

@@ -2,7 +2,8 @@
 
 import pytest
 
-from clip_lightning.cli.compose import compose, differing_keys, merge, read_config, set_by_path, to_yaml
+from clip_lightning.cli.compose import compose
+from clip_lightning.config import differing_keys, merge, read_config, set_by_path, to_yaml
 
 KEYS = ("config", "model", "trainer", "name")
 

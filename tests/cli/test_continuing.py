@@ -47,6 +47,15 @@ def test_of_a_damaged_last_checkpoint_the_one_before_is_used_and_that_is_said(wh
     assert differences(whole, half) == []
 
 
+def test_parts_that_the_kill_of_a_divided_run_has_left_are_in_nobodys_way(whole, half):
+    left = half / "checkpoints" / ".last.ckpt.part"
+    left.mkdir()
+    (left / "part-1-of-2.ckpt").write_bytes(b"x")
+    assert fit(half) == 0
+    assert not left.exists()
+    assert differences(whole, half) == []
+
+
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_again_unasked(half, capfd):
     for name in ("last", "previous", "best"):
         damage(half / "checkpoints" / f"{name}.ckpt")

@@ -16,7 +16,7 @@ from trained_model import draw, write_model
 import clip_lightning
 from clip_lightning.__main__ import main
 from clip_lightning.cli.evaluate import labels_of
-from clip_lightning.data import ShapeScenesLabels
+from clip_lightning.data import Digits, ShapeScenesLabels
 from clip_lightning.inference import zero_shot_classifier
 from clip_lightning.results import printed, read_results
 
@@ -59,6 +59,28 @@ def test_the_figures_are_those_of_the_model(folder, capsys):
     resolved = yaml.safe_load((folder / "out" / "config.yaml").read_text())
     assert resolved["checkpoint"] == ["model.ckpt"]
     assert resolved["evaluators"]["scenes"]["init_args"]["dataset"]["init_args"]["seed"] == 0
+
+
+def test_one_pass_serves_evaluators_of_many_kinds(folder, capsys):
+    captions = {"class_path": "ShapeScenes", "init_args": {"split": "test", "size": 48}}
+    kinds = {
+        "prompts": ("PromptGain", {"dataset": SCENES, "templates": ["a {c}", "the {}"]}),
+        "calibration": ("Calibration", {"dataset": SCENES, "validation": SCENES}),
+        "outliers": ("OutOfDistribution", {"dataset": SCENES, "outliers": {"class_path": "Digits"}}),
+        "retrieval": ("Retrieval", {"source": captions, "captions_per_image": 2, "prefix": "a photo of"}),
+    }
+    more = {"evaluators": {name: {"class_path": kind, "init_args": given} for name, (kind, given) in kinds.items()}}
+    (folder / "more.yaml").write_text(yaml.dump(more))
+    assert main(arguments("--config", "more.yaml")) == 0
+    rows = {row.name: row for row in read_results("out/results.json")}
+    assert capsys.readouterr().err.count("shape_scenes: 48 images to encode") == 1
+    assert rows["prompts/shape_scenes/gain"].protocol["templates"]["ensemble"] == ["a {}", "the {}"]
+    assert rows["calibration/shape_scenes/expected_calibration_error"].details["kind"] == "reliability"
+    assert rows["calibration/shape_scenes/temperature"].unit == "times"
+    assert rows["out_of_distribution/shape_scenes_digits/area_under_roc"].n == 48 + len(Digits())
+    assert rows["retrieval/shape_scenes/text_to_image_recall_at_10"].n == 96
+    low, high = rows["retrieval/shape_scenes/image_to_text_median_rank"].interval
+    assert 1 <= low <= high <= 96
 
 
 def test_a_second_run_encodes_nothing_and_finds_the_same(folder, capsys):
@@ -146,6 +168,8 @@ def test_labels_tell_paths_apart_in_few_words(paths, labels):
         (["--evaluators.scenes", "null"], "there are no evaluators; name a file of them"),
         (["--evaluators.scenes.datset", "1"], "did you mean 'dataset'?"),
         (["--evaluators.other", "{class_path: ZeroShott}"], "did you mean 'ZeroShot'?"),
+        (["--evaluators.other", "{class_path: Retrieval, init_args: {source: {class_path: ShapeScenesLabels}}}"],
+         "'ShapeScenesLabels' is of another kind than what belongs there"),
         (["--evaluators.other", yaml.dump(CONFIG["evaluators"]["scenes"], default_flow_style=True)],
          "evaluators 'scenes' and 'other' both report 'zero_shot/shape_scenes'"),
         (["--published_as", "vit-b-32"], "did you mean 'ViT-B/32'?"),

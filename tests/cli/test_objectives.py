@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from killing import differences, fit
 
 import clip_lightning
@@ -58,7 +59,7 @@ def scores_of(path):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_and_an_export_score_alike(runs, kind, tmp_path, capsys):
+def test_a_checkpoint_and_an_export_score_alike(runs, kind, tmp_path):
     names = {row.name for row in read_results(runs / kind / "results.json")}
     assert "test/zero_shot/shape_scenes/accuracy" in names
     scores = scores_of(best(runs, kind))
@@ -70,8 +71,6 @@ def test_a_checkpoint_and_an_export_score_alike(runs, kind, tmp_path, capsys):
         main(["export", "--checkpoint", str(best(runs, kind)), "--to", "safetensors", "--output", str(exported)]) == 0
     )
     assert torch.equal(scores_of(exported), scores)
-    assert main(["test", "--run_dir", str(runs / kind)]) == 0
-    capsys.readouterr()
 
 
 @pytest.mark.parametrize("kind", ["bag", "captions"])
@@ -86,8 +85,46 @@ def test_a_model_that_predicts_texts_has_no_space_for_them(runs, kind, tmp_path,
     assert main([*target, "open_clip"]) == 2
     assert "open_clip has no place for this model's missing text encoder" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
-    assert main([*target, "torch_export"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bag", "captions"])
+def test_its_image_tower_is_exported_alone(runs, kind, tmp_path):
+    command = ["export", "--checkpoint", str(best(runs, kind)), "--to", "torch_export", "--output", str(tmp_path / "x")]
+    assert main(command) == 0
     assert [path.name for path in (tmp_path / "x").glob("*.pt2")] == ["image_encoder.pt2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_figures_are_measured_again(runs, kind):
+    before = read_results(runs / kind / "results.json")
+    assert main(["test", "--run_dir", str(runs / kind)]) == 0
+    assert {row.name for row in before} >= {row.name for row in read_results(runs / kind / "results.json")}
+
+
+SCENES = {"class_path": "ShapeScenesLabels", "init_args": {"split": "test", "size": 20}}
+PAIRS = {"class_path": "ShapeScenes", "init_args": {"split": "test", "size": 20}}
+
+
+@pytest.mark.parametrize("kind", ["bag", "captions"])
+def test_it_is_evaluated_on_classes_and_refused_for_retrieval(runs, kind, tmp_path, capsys):
+    evaluators = {
+        "scenes": {"class_path": "ZeroShot", "init_args": {"dataset": SCENES}},
+        "pairs": {"class_path": "Retrieval", "init_args": {"source": PAIRS}},
+    }
+    for name, evaluator in evaluators.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"evaluators": {name: evaluator}}))
+    command = ["evaluate", "--checkpoint", str(best(runs, kind)), "--cache", str(tmp_path / "features")]
+    command += ["--no_tracking", "--num_workers", "0", "--config"]
+    assert main([*command, str(tmp_path / "scenes.yaml"), "--output", str(tmp_path / "scenes")]) == 0
+    found = {row.name: row.value for row in read_results(tmp_path / "scenes" / "results.json")}
+    trained = {row.name: row.value for row in read_results(runs / kind / "results.json")}
+    assert found
+    assert {f"test/{name}": value for name, value in found.items()}.items() <= trained.items()
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "pairs.yaml"), "--output", str(tmp_path / "pairs")]) == 2
+    assert "has no space that both are in; retrieval and search by text need" in capsys.readouterr().err
 
 
 def test_the_teacher_is_named_and_not_stored(runs, tmp_path, capsys):
@@ -106,6 +143,7 @@ def test_the_teacher_is_named_and_not_stored(runs, tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_training_starts_from_the_weights_of_such_a_run(runs, tmp_path, capsys):
     start = ["--model.weights", str(best(runs, "captions"))]
     assert run_fit(tmp_path / "same", *CAPTIONING, *start) == 0
@@ -120,9 +158,8 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", ["bag", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("captions", "teacher"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OBJECTIVES)
 def test_a_killed_run_goes_on_exactly(runs, tmp_path, kind):
     arguments = OBJECTIVES[kind] or learning_from(best(runs, "its"))
     assert fit(tmp_path / "whole", *arguments) == 0

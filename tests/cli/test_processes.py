@@ -73,7 +73,8 @@ def test_the_output_of_a_run_is_readable_and_free_of_noise(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "x")
     *lines, speed, bound = done.stderr.strip().splitlines()
-    assert len(lines) == 2, done.stderr
+    # One for each epoch, and on a machine that is busy some between them.
+    assert list(dict.fromkeys(line.split()[1] for line in lines)) == ["1", "2"], done.stderr
     assert all(line.startswith("epoch ") and "loss" in line and "temperature" in line for line in lines)
     assert speed.startswith("speed       ")
     assert "pairs/s" in speed

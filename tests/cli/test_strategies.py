@@ -53,6 +53,9 @@ def test_two_processes_make_the_updates_and_measurements_of_one(strategy, exact,
         # Twelve steps in double precision; what remains is another order of sums.
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=0, atol=1e-12, msg=name)
     assert values(tmp_path / "run") == values(exact)
+    assert ("throughput/communication_seconds" in journal.metrics(tmp_path / "run" / "journal.jsonl")) is (
+        strategy == "ddp"
+    ), "what PyTorch does not count is not told apart"
     assert (
         two["clip_lightning"]["task"]["init_args"]["image_encoder"]
         == (one["clip_lightning"]["task"]["init_args"]["image_encoder"])

@@ -90,7 +90,7 @@ def test_on_the_cpu_nothing_is_tried_that_might_not_fit(capsys):
     assert [fit.size for fit in fits if fit.fits] == [4, 8, 16, 32, 64, 128, 256]
     assert not last.fits
     assert last.memory == pytest.approx((512 + 10) * 2**20), "memory grows by so much a pair"
-    assert "about 0.26 GiB" in capsys.readouterr().out
+    assert "about 266.00 MiB" in capsys.readouterr().out
 
 
 def test_the_largest_that_fits_is_proposed_and_the_fewest_workers_that_feed_it():

@@ -54,6 +54,12 @@ def test_numbers_with_names_from_a_list_a_file_or_a_column(manifest, tmp_path):
         assert dataset.source.fingerprint == given.source.fingerprint
 
 
+def test_names_that_are_known_are_kept_for_evaluation(manifest):
+    path = manifest(rows_of([1, 0]))
+    dataset = LabelledManifest(path, "label", TEMPLATES, class_names=["cat", "dog"], known_names={1: "dog"})
+    assert dataset.known_names == {1: "dog"}
+
+
 def test_labels_that_are_names(manifest):
     path = manifest(rows_of(["dog", "cat", "dog"]))
     assert targets(LabelledManifest(path, "label", TEMPLATES)) == [1, 0, 1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clip_lightning.data.shape_drawing import BACKGROUNDS, COLOURS, SHAPES, SIDE, Mark, Picture, bitmap, draw
-from clip_lightning.data.shape_grammar import HELD_OUT, PAIRS, SEEN, SYNONYMS, TEXTS, captions_of, compose
+from clip_lightning.data.shape_grammar import DIGITS, HELD_OUT, PAIRS, SEEN, SYNONYMS, WORDS, captions_of, compose
 from clip_lightning.data.shape_scenes import ShapeScenes, ShapeScenesLabels
 from clip_lightning.spec import build, spec_of
 
@@ -76,7 +76,7 @@ def test_kinds_of_scenes_come_in_their_shares():
         marks = scene.picture.marks
         if scene.relation:
             kinds["relation"] += 1
-        elif marks[0].what in TEXTS:
+        elif marks[0].what in (*WORDS, *DIGITS):
             kinds["text"] += 1
         else:
             kinds[len(marks)] += 1

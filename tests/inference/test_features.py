@@ -132,6 +132,16 @@ def test_a_round_encodes_images_once_for_all_who_ask(model):
     assert len(model.image_encoder.encoded) == 16
 
 
+def test_a_round_describes_the_same_classes_once(model):
+    scorer = Multiples()
+    context = LiveContext(scorer, how(model))
+    first = context.class_scores(Grey(11), [["a"], ["b"]])
+    scorer.prompts = "asked no more"
+    np.testing.assert_array_equal(context.class_scores(Grey(5), [["a"], ["b"]]), first[:5])
+    assert scorer.prompts == "asked no more"
+    assert context.class_scores(Grey(5), [["a"], ["b"], ["c"]]).shape == (5, 3)
+
+
 def test_class_scores_are_those_of_the_prompts(model):
     scorer, prompts = Multiples(), Levels(classes=3).prompts(["a {}", "{}!"])
     scores = LiveContext(scorer, how(model)).class_scores(Grey(11, damaged=(2,)), prompts)

@@ -87,6 +87,8 @@ def test_a_path_a_file_pixels_and_pillow_give_the_same_square(checkpoint, tmp_pa
         Image.fromarray(pixels),
     ):
         assert torch.equal(transform(image), expected)
+    with pytest.raises(ValueError, match=r"uint8 \[height, width, 3\] of numpy, and no tensor"):
+        transform(torch.from_numpy(pixels))
 
 
 def test_a_transparent_pillow_image_lies_over_white(checkpoint):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from clip_lightning.models import ModifiedResNet, TextTransformer, VisionTransformer
+from clip_lightning.models import HFTextEncoder, ModifiedResNet, TextTransformer, TimmImageEncoder, VisionTransformer
 
 # Numbers of tokens that no other size equals: 25 patches and the class; 19 positions; 9 of the map and their mean.
 TOWERS = {
@@ -16,8 +16,19 @@ TOWERS = {
 }
 
 
+BERT = {
+    "model_type": "bert", "vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 32, "max_position_embeddings": 8,
+}  # fmt: skip
+OTHERS = {
+    "timm vit": lambda: TimmImageEncoder("test_vit", image_size=32),
+    "timm resnet": lambda: TimmImageEncoder("test_resnet", image_size=32, pooling="attention"),
+    "hf": lambda: HFTextEncoder(8, 20, config=BERT),
+}
+
+
 def inputs_for(tower, tokens=None, batch=3):
-    if isinstance(tower, TextTransformer):
+    if isinstance(tower, TextTransformer | HFTextEncoder):
         tokens = tokens or tower.context_length
         return torch.randint(0, tower.vocab_size, (batch, tokens)), torch.arange(tokens, tokens - batch, -1)
     return (torch.randn(batch, 3, tower.image_size, tower.image_size),)
@@ -48,9 +59,9 @@ def test_no_attention_matrix_is_kept(kind, fused):
 
 
 @pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", TOWERS)
+@pytest.mark.parametrize("kind", [*TOWERS, *OTHERS])
 def test_a_tower_is_one_graph(kind, backend):
-    tower = TOWERS[kind][0]()
+    tower = OTHERS[kind]().eval() if kind in OTHERS else TOWERS[kind][0]()  # others have dropout
     torch.compiler.reset()
     compiled = torch.compile(tower, fullgraph=True, backend=backend)
     given, found = inputs_for(tower), []

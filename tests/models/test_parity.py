@@ -84,6 +84,27 @@ def test_gradients_are_the_peers(name, quick_gelu, library):
     assert_same_gradients(ours, theirs, names, *pairs(ours, dtype=torch.float64))
 
 
+def kept(model, image, text):
+    """Bytes that a pass keeps for the gradients of the parameters, and for these by themselves."""
+    found = {}
+
+    def note(tensor):
+        found[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits_of(model, image, text)
+    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_pass_keeps_no_more_than_open_clips(name):
+    ours = reduced(name).train()
+    image, text = pairs(ours)
+    image = image.contiguous(memory_format=torch.channels_last)  # else our convolutions copy the images to it
+    assert kept(ours, image, text) <= kept(open_clip_twin(ours).train(), image, text)
+
+
 @pytest.mark.parametrize("library", TWINS)
 @torch.no_grad()
 def test_the_comparison_tells_one_activation_from_the_other(library):

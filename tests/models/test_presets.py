@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clip_lightning import models, text
 from clip_lightning.__main__ import main
-from clip_lightning.cli.compose import read_config
 from clip_lightning.cli.summary import build_model
+from clip_lightning.config import read_config
 from clip_lightning.models import CLIP, ModifiedResNet, TextTransformer, VisionTransformer, presets
 from clip_lightning.models.cost import model_cost
 from clip_lightning.models.paper_names import paper_name

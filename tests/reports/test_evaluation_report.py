@@ -166,7 +166,10 @@ def test_many_data_sets_have_a_forest_and_zero_shot_stands_beside_probes():
     found = page(Evaluated("m", [*rows, *as_probes(rows, lambda one: one.value + 0.02)]))
     assert len(found.pictures) == 3
     assert "the median of 4 data sets is 70.0 %" in found.text
-    assert "above it on 0, within 3 points of it on 4. Correlation r = 1.00." in found.text
+    assert (
+        "above it on 0, within 3 points of it on 4. Correlation r = 1.00 (1.00 to 1.00), slope 1.00 (1.00 to 1.00)."
+        in found.text
+    )
 
 
 def models():

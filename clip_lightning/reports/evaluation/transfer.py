@@ -13,8 +13,8 @@ from clip_lightning.reports.evaluation.labels import Point, name_points
 from clip_lightning.reports.evaluation.wording import data_set, signed
 from clip_lightning.reports.style import BLUE, FAINT, INK, ORANGE, new_figure, plot, styled
 from clip_lightning.results import Result
-
-_FEWEST_FOR_A_LINE = 4
+from clip_lightning.stats import linear_relation
+from clip_lightning.stats.relation import FEWEST
 
 
 class Pair(NamedTuple):
@@ -115,10 +115,15 @@ def _transfer_caption(found: Sequence[Pair]) -> str:
         f"Zero-shot against the probe of the same features on {len(found)} data sets: above it on {above}, within 3 "
         f"points of it on {close}."
     )
-    x, y = (_percent(rows)[0] for rows in ([pair.probe for pair in found], [pair.zero_shot for pair in found]))
-    if len(found) < _FEWEST_FOR_A_LINE or not np.ptp(x) or not np.ptp(y):
+    x, y = [pair.probe.value for pair in found], [pair.zero_shot.value for pair in found]
+    if len(found) < FEWEST or not np.ptp(x) or not np.ptp(y):
         return text
-    return f"{text} Correlation r = {np.corrcoef(x, y)[0, 1]:.2f}."
+    line = linear_relation(x, y)
+    (r_low, r_high), (low, high) = line.correlation_interval, line.slope_interval
+    return (
+        f"{text} Correlation r = {line.correlation:.2f} ({r_low:.2f} to {r_high:.2f}), slope {line.slope:.2f} "
+        f"({low:.2f} to {high:.2f})."
+    )
 
 
 def _draw_bars(axes: Axes, ordered: Sequence[Pair], supervised: str) -> None:

@@ -1,4 +1,4 @@
-"""Confidence intervals. No torch."""
+"""Confidence intervals of a figure from its samples."""
 
 import math
 from collections.abc import Callable

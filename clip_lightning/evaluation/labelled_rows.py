@@ -1,0 +1,96 @@
+"""Features of labelled sets that a classifier is trained and tested on."""
+
+from typing import NamedTuple, get_args
+
+from jaxtyping import Float, Int
+from numpy import ndarray as NDArray
+
+from clip_lightning.data.features import Stage
+from clip_lightning.data.labelled import LabelledDataset
+from clip_lightning.evaluation.base import Context
+from clip_lightning.evaluation.labels import check_labels, check_names, label_names
+from clip_lightning.evaluation.probe import untrained_classes
+
+
+class LabelledRows(NamedTuple):
+    """The images of a set that could be read.
+
+    Args:
+        values: Rows of a stage of the model.
+        target: Label of each, or 0 and 1 for each label.
+        missing: Number of images that could not be read.
+    """
+
+    values: Float[NDArray, "images channels"]
+    target: Int[NDArray, "images *labels"]
+    missing: int
+
+
+def check_stage(stage: str) -> None:
+    """Refuses a stage that no model has.
+
+    Raises:
+        ValueError: If it is not one of ``Stage``.
+    """
+    if stage not in get_args(Stage):
+        raise ValueError(f"there is no stage {stage!r}; use one of {', '.join(get_args(Stage))}")
+
+
+def check_parts(test: LabelledDataset, **others: LabelledDataset | None) -> None:
+    """Refuses parts that are not of one data set, before any image is read.
+
+    Raises:
+        ValueError: If names are missing, or a part has other labels or another metric than the test set.
+    """
+    check_names(test)
+    for part, dataset in others.items():
+        if dataset is None:
+            continue
+        check_names(dataset)
+        if len(label_names(dataset)) != len(label_names(test)) or dataset.metric != test.metric:
+            raise ValueError(
+                f"{part} has {len(label_names(dataset))} labels and is rated by {dataset.metric}, but test has "
+                f"{len(label_names(test))} and {test.metric}; they must be parts of one data set"
+            )
+
+
+def collect_rows(context: Context, dataset: LabelledDataset, stage: Stage) -> LabelledRows:
+    """Rows and labels of every image that can be read. Collective.
+
+    Raises:
+        ValueError: If labels and names do not fit.
+    """
+    features = context.images(dataset.source, stage)
+    target = dataset.targets(features.index)
+    # Here, where all processes see it, and not where one computes: the others would wait for the one that fails.
+    check_labels(dataset, target)
+    return LabelledRows(features.values, target, len(features.missing))
+
+
+def check_trained(dataset: LabelledDataset, rows: LabelledRows) -> None:
+    """Refuses a training set from which some class cannot be learned.
+
+    Raises:
+        ValueError: With the names of these classes.
+    """
+    names = label_names(dataset)
+    if untrained := untrained_classes(rows.target, len(names)):
+        shown = ", ".join(repr(names[label]) for label in untrained)
+        lost = f" ({rows.missing} could not be read)" if rows.missing else ""
+        raise ValueError(
+            f"{dataset.name!r} has no images of {shown} to train a probe with, or no other ones{lost}; "
+            "leave such classes out, or add images"
+        )
+
+
+def part_text(dataset: LabelledDataset, rows: LabelledRows) -> str:
+    """A part in a protocol, such as "train, 1,500 images"; what could not be read, and labels without images, are said.
+
+    Args:
+        dataset: The part.
+        rows: What was read of it.
+    """
+    occurring = int(rows.target.any(axis=0).sum()) if rows.target.ndim == 2 else len(set(rows.target.tolist()))
+    absent = len(label_names(dataset)) - occurring
+    lost = f", {rows.missing} not read" if rows.missing else ""
+    return f"{dataset.split}, {len(rows.target):,} images{lost}" + (f", none of {absent} classes" if absent else "")

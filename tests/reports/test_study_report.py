@@ -1,0 +1,109 @@
+"""Reports on made-up studies: what the first sentences say, and that a page needs nothing beside itself."""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ablation"))
+from folders import METRIC, fail, finish
+from studies import facts, plan, study_config
+
+from clip_lightning.__main__ import main
+from clip_lightning.ablation.folder import write_plan
+from clip_lightning.ablation.runs import SharedRuns
+
+MEANS = {"narrow": 0.5, "wide": 0.6, "deep": 0.605}
+
+
+def made_up(folder, means=MEANS, seeds=5, **changes):
+    """A study in a folder; its plan and its runs, none of which are there yet."""
+    variants = {name: {"model.width": place} for place, name in enumerate(means)}
+    config = study_config(
+        variants=variants, seeds=list(range(seeds)), runs_dir=str(folder / "runs"),
+        metrics={METRIC: "max", "val/loss": "min"}, **changes,
+    )  # fmt: skip
+    found = plan(config, **{name: facts(place + 1) for place, name in enumerate(means)})
+    folder.mkdir(exist_ok=True)
+    write_plan(folder, config, found)
+    return found, SharedRuns(folder / "runs")
+
+
+def values(means, seeds):
+    draws = np.random.default_rng(1).normal(0, 0.01, (len(means), seeds))
+    return {(name, seed): mean + draws[place, seed] for place, (name, mean) in enumerate(means.items())
+            for seed in range(seeds)}  # fmt: skip
+
+
+def report(folder, capsys):
+    assert main(["report", "--study", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder)
+    return (folder / "report.md").read_text().replace("\\", ""), (folder / "report.html").read_text()
+
+
+def test_the_first_screen_answers_the_question(tmp_path, capsys):
+    found, runs = made_up(tmp_path / "s")
+    for (name, seed), value in values(MEANS, 5).items():
+        finish(runs, found.run(name, seed), value)
+    text, page = report(tmp_path / "s", capsys)
+    first = text[: text.index("**Table 1.")]
+    assert first.startswith("# Which?\n")
+    assert re.search(rf"deep has the highest {METRIC}: 60\.\d % \(95 % interval 5\d\.\d to 6\d\.\d, 5 seeds\)", first)
+    assert "It is told apart from narrow. It is not told apart from wide." in first
+    assert "Order: deep ~ wide > narrow" in first
+    assert "not finished" not in first
+    assert "**Table 3.** 1 of 3 pairs are not resolved." in text
+    assert re.search(r"deep \S wide \| 5 \| \+0\.\d.*\| (about \d+|more than 1,000) \|", text)
+    assert f"fit --config {runs.folder(found.run('wide', 3)).path}/config.yaml" in text
+    assert not re.search(r'(src|href)="http', page)
+    assert page.count("<img") == 3
+
+
+def test_failed_and_missing_runs_are_told_of_with_their_last_lines(tmp_path, capsys):
+    found, runs = made_up(tmp_path / "s", seeds=2)
+    for (name, seed), value in values(MEANS, 2).items():
+        if (name, seed) == ("wide", 1):
+            fail(runs, found.run(name, seed), "epoch 1\nValueError: no more\n")
+        elif (name, seed) != ("deep", 1):
+            finish(runs, found.run(name, seed), value)
+    text, page = report(tmp_path / "s", capsys)
+    assert "2 of 6 runs are not finished (1 failed, 1 missing)." in text
+    assert "this is a first look, and no claim" in text
+    assert "wide, seed 1: failed" in text
+    assert "ValueError: no more" in page
+
+
+def test_a_variant_that_ended_early_is_ranked_without_an_interval(tmp_path, capsys):
+    found, runs = made_up(tmp_path / "s", seeds=3, stop_hopeless={"after_seeds": 2, "behind": 0.05})
+    for (name, seed), value in values({"narrow": 0.5, "wide": 0.6, "deep": 0.3}, 3).items():
+        if (name, seed) != ("deep", 2):
+            finish(runs, found.run(name, seed), value)
+    text, _ = report(tmp_path / "s", capsys)
+    assert "deep ended early as hopeless, and is ranked without an interval." in text
+    assert re.search(r"\| deep \| 2 \| [\d.]+ \| — \| — \|", text)
+    assert "not finished" not in text
+
+
+def test_a_study_without_runs_says_so(tmp_path, capsys):
+    made_up(tmp_path / "s")
+    text, _ = report(tmp_path / "s", capsys)
+    assert "Nothing is known yet: no run is finished." in text
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path, capsys):
+    assert main(["report", "--study", str(tmp_path)]) == 2
+    assert "study.json" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_are_reported_in_ten_seconds_of_the_processor(tmp_path, capsys):
+    means = {f"variant {number}": 0.5 + number / 100 for number in range(10)}
+    found, runs = made_up(tmp_path / "s", means, seeds=20)
+    for (name, seed), value in values(means, 20).items():
+        finish(runs, found.run(name, seed), value, steps=400)
+    began = time.process_time()
+    report(tmp_path / "s", capsys)
+    assert time.process_time() - began < 10
