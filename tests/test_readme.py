@@ -62,7 +62,7 @@ def test_the_commands_run(small_run, tmp_path, monkeypatch, capsys):
             arguments += ["--run_dir", str(tmp_path / str(number)), "--trainer.logger", "false"]
             arguments += ["--trainer.max_epochs", "1", "--data.samples_per_epoch", "256"]
             arguments += ["--model.tokenizer.corpus.size", "64", "--data.train.size", "256"]
-        if arguments[0] == "evaluate":
+        if arguments[0] == "evaluate" and "--list" not in arguments:
             arguments += ["--no_tracking", "--num_workers", "0"]
         if arguments[0] == "tune":
             arguments += ["--data.batch_size", "8", "--model.tokenizer.corpus.size", "64", "--num_threads", "1"]
