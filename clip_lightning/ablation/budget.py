@@ -57,8 +57,8 @@ class Budget:
         step = self._cost_of_a_step(facts)
         if step is None:
             raise ValueError(
-                f"budget {self} cannot be matched: what a step takes on the cluster is not known here; give samples or "
-                "flops"
+                f"budget {self} cannot be matched: what a step of variant {variant!r} takes of it is not known here; "
+                "give samples"
             )
         steps = max(1, round(self.amount / step))
         if abs(steps * step - self.amount) > TOLERANCE * self.amount:
@@ -73,7 +73,7 @@ class Budget:
             case "samples":
                 return facts.batch_size
             case "flops":
-                return facts.training_flops * facts.batch_size
+                return None if facts.training_flops is None else facts.training_flops * facts.batch_size
             case "seconds":
                 return facts.seconds_per_step
 

@@ -15,8 +15,10 @@ class Facts:
         steps: Optimiser steps that its configuration asks for; None where it does not say, and a budget must.
         steps_per_epoch: Optimiser steps between two evaluations.
         parameters: Numbers that are learned, of the whole model.
-        image_flops: Operations of the image tower for one image, forwards, a multiply-add counted as 2.
-        text_flops: Operations of the text tower for one text of full length.
+        image_flops: Operations of the image tower for one image, forwards, a multiply-add counted as 2; None where a
+            tower does what cannot be counted.
+        training_flops: Operations of a training step for one pair with a text of full length, forwards and backwards;
+            None as above.
         seconds_per_step: Measured on one device of this machine; None where nothing was measured.
         seconds_per_evaluation: Of one validation with its evaluators.
         seconds_to_start: From the start of a process to the first step.
@@ -29,20 +31,12 @@ class Facts:
     steps: int | None
     steps_per_epoch: int
     parameters: int
-    image_flops: int
-    text_flops: int
+    image_flops: int | None
+    training_flops: float | None
     seconds_per_step: float | None = None
     seconds_per_evaluation: float | None = None
     seconds_to_start: float | None = None
     threads: int | None = None
-
-    @property
-    def training_flops(self) -> int:
-        """Operations of a training step for one pair: the backward pass counts as two forward passes.
-
-        Source: Kaplan et al., "Scaling Laws for Neural Language Models", arXiv 2001.08361, section 2.1.
-        """
-        return 3 * (self.image_flops + self.text_flops)
 
     def seconds(self, steps: int) -> float | None:
         """About how long a run of so many steps takes; None where nothing was measured."""

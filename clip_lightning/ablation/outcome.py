@@ -1,6 +1,5 @@
 """What the runs of a study have come to, read from their folders."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ class RunOutcome:
         state: "finished", "running", "stopped", "failed" or "missing".
         values: Of a finished run the study's metrics.
         curve: The validation curve of the deciding metric; None where there is none.
-        samples_per_second: Of its training, without evaluations; None where that is not known.
+        pairs_per_second: Of its training on one device, without evaluations; None where that is not known.
         last_lines: Of a run that has failed, what it printed last.
         commit: Commit of the code that trained it; empty outside a checkout.
     """
@@ -38,7 +37,7 @@ class RunOutcome:
     state: str
     values: dict[str, float]
     curve: Series | None
-    samples_per_second: float | None
+    pairs_per_second: float | None
     last_lines: Sequence[str]
     commit: str
 
@@ -95,14 +94,14 @@ def _read_run(run: PlannedRun, plan: Plan, runs: SharedRuns) -> RunOutcome:
     values = {metric: runs.value(run, metric) for metric in plan.study.metrics} if state == "finished" else {}
     metric = plan.study.decides
     curve = curves.get(metric.replace("test", "val", 1)) or curves.get(metric)
-    speed = _steps_per_second(curves.get("train/loss"))
+    speed = curves.get("throughput/pairs_per_second")
     return RunOutcome(
         run,
         folder.path,
         state,
         values,
         curve,
-        None if speed is None else speed * plan.facts[run.variant].batch_size,
+        median(speed.value) if speed else None,
         _last_lines(folder.path / OUTPUT) if state in ("failed", "stopped") else [],
         _commit(folder.provenance),
     )
@@ -118,16 +117,6 @@ def _state(run: PlannedRun, runs: SharedRuns) -> str:
         # It may have failed before it had anything to record.
         return "failed" if (runs.folder(run).path / OUTPUT).exists() else "missing"
     return "failed" if state.state == "failed" else "stopped"
-
-
-def _steps_per_second(losses: Series | None) -> float | None:
-    """Of the training alone: half of the intervals between two notes of the loss have no evaluation in them."""
-    if losses is None or len(losses.step) < 3:
-        return None
-    points = list(zip(losses.step, losses.time_ms, strict=True))
-    pairs = itertools.pairwise(points)
-    rates = [1000 * (after[0] - before[0]) / (after[1] - before[1]) for before, after in pairs if after[1] > before[1]]
-    return median(rates) if rates else None
 
 
 def _last_lines(path: Path) -> list[str]:

@@ -159,7 +159,7 @@ def show_plan(plan: Plan, runs: SharedRuns, executor: Executor) -> None:
             (
                 name,
                 f"{facts.parameters:,}",
-                f"{facts.image_flops / 1e9:.4g}",
+                f"{facts.image_flops / 1e9:.4g}" if facts.image_flops else "-",
                 f"{plan.steps[name]:,}",
                 f"{plan.steps[name] * facts.batch_size:,}",
                 describe_seconds(own) if own else "-",

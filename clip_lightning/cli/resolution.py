@@ -29,7 +29,7 @@ from clip_lightning.cli.keys import check_keys
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI
 from clip_lightning.config import Config, merge
 from clip_lightning.files import write_atomically
-from clip_lightning.models.cost import model_cost
+from clip_lightning.models.cost import model_cost, training_flops
 
 WARM_UP_STEPS, TIMED_STEPS = 3, 12
 
@@ -101,7 +101,8 @@ def _describe(cli: TrainingCLI, config: Config, is_here: bool) -> Facts:
         given = {key: value for key, value in config["trainer"].items() if key in _OF_THE_MACHINE}
         resolved["trainer"] = {**resolved["trainer"], "accelerator": "auto", **given}
     task, data, trainer = cli.model, cli.datamodule, cli.trainer
-    costs = {cost.part: cost for cost in model_cost(task.model)}
+    flops = training_flops(task.model)
+    costs = [] if flops is None else model_cost(task.model)
     batches = len(data.train_loader(task, world_size=trainer.world_size))
     parts = trainer.accumulate_grad_batches
     return Facts(
@@ -110,9 +111,9 @@ def _describe(cli: TrainingCLI, config: Config, is_here: bool) -> Facts:
         batch_size=data.batch_size * parts,
         steps=_steps(trainer, max(1, batches // parts)),
         steps_per_epoch=max(1, batches // parts),
-        parameters=sum(cost.parameters for cost in costs.values()),
-        image_flops=sum(cost.flops for part, cost in costs.items() if part.startswith("image")),
-        text_flops=sum(cost.flops for part, cost in costs.items() if part.startswith("text")),
+        parameters=sum(parameter.numel() for parameter in task.model.parameters()),
+        image_flops=sum(cost.flops for cost in costs if cost.part.startswith("image")) or None,
+        training_flops=None if flops is None else flops(task.tokenizer.context_length),
     )
 
 

@@ -14,7 +14,7 @@ def finish(runs: SharedRuns, run, value, steps=12):
     journal = Journal(folder.journal)
     journal.start("x", "y", "sqlite:///x", describe_process())
     for step in range(1, steps + 1):
-        journal.log_metrics({"train/loss": 3 / step}, step)
+        journal.log_metrics({"train/loss": 3 / step, "throughput/pairs_per_second": 100 + step}, step)
         if step % 4 == 0:
             journal.log_metrics({METRIC.replace("test", "val"): value * step / steps, "val/loss": 2 / step}, step)
     journal.log_status("FINISHED")

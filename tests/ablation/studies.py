@@ -27,7 +27,8 @@ def facts(width=1, **changes):
     }  # fmt: skip
     known = {
         "config": config, "reports": [METRIC, "val/loss"], "batch_size": 16, "steps": 12, "steps_per_epoch": 6,
-        "parameters": 1000 * width, "image_flops": 10**6 * width, "text_flops": 10**6, "seconds_per_step": 0.1 * width,
+        "parameters": 1000 * width,
+        "image_flops": 10**6 * width, "training_flops": 3e6 * (width + 1), "seconds_per_step": 0.1 * width,
         "seconds_per_evaluation": 1.0, "seconds_to_start": 5.0, "threads": 1,
     }  # fmt: skip
     return Facts(**{**known, **changes})

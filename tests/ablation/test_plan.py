@@ -49,8 +49,10 @@ def test_a_budget_that_no_number_of_steps_spends_is_refused(budget):
         plan(study_config(budget=budget))
 
 
-def test_seconds_that_cannot_be_measured_here_are_refused():
-    with pytest.raises(ValueError, match="cluster is not known here"):
+def test_a_budget_of_what_is_not_known_here_is_refused():
+    with pytest.raises(ValueError, match="takes of it is not known here"):
+        Budget("flops", 1e9).steps("a", facts(training_flops=None))
+    with pytest.raises(ValueError, match="takes of it is not known here"):
         Budget("seconds", 10).steps("a", facts(seconds_per_step=None))
 
 

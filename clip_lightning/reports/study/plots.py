@@ -81,9 +81,9 @@ def costs_plot(outcome: Outcome, ranked: Sequence[Summary]) -> Plot | None:
     measured = {one.name: one for one in ranked if one.values}
     speeds = {name: speed_of(outcome.of(name)) for name in measured}
     costs = {
-        "image GFLOPs": {name: facts[name].image_flops / 1e9 for name in measured},
+        "image GFLOPs": {name: flops / 1e9 for name in measured if (flops := facts[name].image_flops)},
         "parameters (M)": {name: facts[name].parameters / 1e6 for name in measured},
-        "training, ms a sample": {name: 1000 / speed for name, speed in speeds.items() if speed},
+        "training, ms a pair": {name: 1000 / speed for name, speed in speeds.items() if speed},
     }
     panels = {title: values for title, values in costs.items() if len(values) > 1}
     if not panels:

@@ -26,7 +26,7 @@ def variants_table(outcome: Outcome, ranked: Sequence[Summary]) -> Table:
         speed = speed_of(outcome.of(one.name))
         cells = [one.name, str(len(one.values)), unit.value(one.mean), unit.interval(one.interval)]
         cells += _difference(differences.get(one.name), unit, is_baseline=one.name == study.baseline)
-        cells += [f"{found.parameters / 1e6:,.3g}", f"{found.image_flops / 1e9:,.3g}"]
+        cells += [f"{found.parameters / 1e6:,.3g}", f"{found.image_flops / 1e9:,.3g}" if found.image_flops else NONE]
         cells += [f"{outcome.plan.steps[one.name]:,}", NONE if speed is None else f"{speed:,.0f}"]
         rows.append(Row(cells, is_strong=place == 0))
     methods = sorted({one.method for one in ranked if one.interval})
@@ -34,13 +34,13 @@ def variants_table(outcome: Outcome, ranked: Sequence[Summary]) -> Table:
         f"Intervals: 95 %, {' and '.join(methods) or 'none'}, over seeds. Differences: paired by seed, from "
         f"{study.baseline}; p of paired t tests, corrected by Holm's method for "
         f"{counted(len(differences), 'comparison')}.",
-        "Image FLOPs: one image, forwards, a multiply-add counted as 2. Samples per second: of training without "
-        "evaluations, as the runs took it, others beside them.",
+        "Image FLOPs: one image, forwards, a multiply-add counted as 2. Pairs per second: of training without "
+        "evaluations, on one device, as the runs took it, others beside them.",
     ]
     return Table(
         f"Variants by {study.decides}, the best first.",
         ["variant", ">seeds", f">{'%' if unit.is_share else 'mean'}", ">interval", ">difference", ">its interval", ">p",
-         ">parameters (M)", ">image GFLOPs", ">steps", ">samples/s"],
+         ">parameters (M)", ">image GFLOPs", ">steps", ">pairs/s"],
         rows,
         notes=notes,
     )  # fmt: skip
@@ -139,6 +139,6 @@ def failures(runs: Sequence[RunOutcome]) -> list[Folded]:
 
 
 def speed_of(runs: Sequence[RunOutcome]) -> float | None:
-    """Samples per second of a variant: the mean over its runs."""
-    speeds = [one.samples_per_second for one in runs if one.samples_per_second is not None]
+    """Pairs per second of a variant: the mean over its runs."""
+    speeds = [one.pairs_per_second for one in runs if one.pairs_per_second is not None]
     return sum(speeds) / len(speeds) if speeds else None
