@@ -87,13 +87,18 @@ def prepare(tower: Tower, tuning: TowerTuning) -> None:
             for parameter in group:
                 parameter.requires_grad_(False)
     if tuning.fixed_statistics:
-        for layer in tower.modules():
-            if isinstance(layer, _BatchNorm):
-                object.__setattr__(layer, "train", types.MethodType(_stay_in_evaluation, layer))
-                layer.train()
+        _fix_statistics(tower)
     if tuning.gradient_checkpointing:
         parameters_by_depth(tower)
         recompute(tower.blocks())
+
+
+def _fix_statistics(tower: Tower) -> None:
+    """Keeps BatchNorm layers in evaluation mode, whatever mode the tower is put into."""
+    for layer in tower.modules():
+        if isinstance(layer, _BatchNorm):
+            object.__setattr__(layer, "train", types.MethodType(_stay_in_evaluation, layer))
+            layer.train()
 
 
 def _stay_in_evaluation(layer: nn.Module, mode: bool = True) -> nn.Module:
