@@ -1,9 +1,11 @@
 """How a tower is trained: which of its layers, how fast each, and with how much memory."""
 
+import types
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from clip_lightning.models.base import ImageEncoder, TextEncoder
 from clip_lightning.models.recomputation import recompute
@@ -25,6 +27,8 @@ class TowerTuning:
             behind the last layer has the tower's own rate, and the embedding the lowest.
         gradient_checkpointing: Whether activations inside of a layer are computed again in the backward pass instead of
             being kept: the same gradients, a third more computation, a fraction of the memory.
+        fixed_statistics: Whether BatchNorm layers normalise by the running statistics that they start with, in training
+            too. Those of other images would move them, and with them what the tower does with all images.
         half_precision: Whether the weights are kept in bfloat16, and with them the gradients; the text tower's alone.
             They are trained by ``HalfPrecisionAdamW``, which rounds them stochastically.
 
@@ -40,6 +44,7 @@ class TowerTuning:
     lr_factor: float = 1.0
     layer_decay: float = 1.0
     gradient_checkpointing: bool = False
+    fixed_statistics: bool = False
     half_precision: bool = False
 
     def __post_init__(self) -> None:
@@ -56,7 +61,7 @@ class TowerTuning:
 
 
 def prepare(tower: Tower, tuning: TowerTuning) -> None:
-    """Locks a tower and has it save memory, as it is to be trained.
+    """Locks a tower, or its statistics, and has it save memory, as it is to be trained.
 
     Args:
         tower: Changed in place; its weights and their names are not.
@@ -81,9 +86,24 @@ def prepare(tower: Tower, tuning: TowerTuning) -> None:
         for group in groups[: depth - tuning.unlocked_blocks + 1]:
             for parameter in group:
                 parameter.requires_grad_(False)
+    if tuning.fixed_statistics:
+        _fix_statistics(tower)
     if tuning.gradient_checkpointing:
         parameters_by_depth(tower)
         recompute(tower.blocks())
+
+
+def _fix_statistics(tower: Tower) -> None:
+    """Keeps BatchNorm layers in evaluation mode, whatever mode the tower is put into."""
+    for layer in tower.modules():
+        if isinstance(layer, _BatchNorm):
+            object.__setattr__(layer, "train", types.MethodType(_stay_in_evaluation, layer))
+            layer.train()
+
+
+def _stay_in_evaluation(layer: nn.Module, mode: bool = True) -> nn.Module:
+    """In place of a layer's own ``train``."""
+    return nn.Module.train(layer, False)
 
 
 def _keep_in_half_precision(tower: Tower) -> None:

@@ -149,6 +149,23 @@ def test_statistics_of_locked_layers_do_not_move():
     assert model.train().training
 
 
+@pytest.mark.parametrize("kind", ["resnet", "timm resnet", "timm efficientnet"])
+def test_fixed_statistics_are_those_of_the_start_while_the_weights_are_trained(kind):
+    tower = TOWERS[kind]()
+    batch = batch_for(tower)
+    expected = tower.eval()(*batch)
+    prepare(tower, TowerTuning(fixed_statistics=True))
+    model = copy.deepcopy(CLIP(tower, None, 4)).train()
+    assert torch.equal(model.image_encoder(*batch), expected), "nothing is normalised by the batch"
+    model.encode_image(*batch).sum().backward()
+    norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    assert norms
+    assert all(norm.num_batches_tracked == 0 for norm in norms)
+    assert any(norm.weight.grad is not None and norm.weight.grad.any() for norm in norms)
+    assert model.training
+    assert model.image_encoder.training
+
+
 def test_learning_rates_fall_from_the_top_to_the_bottom():
     tower = VisionTransformer(16, 8, 8, 3, 1)
     factors = learning_rate_factors(tower, TowerTuning(lr_factor=0.5, layer_decay=0.1))
