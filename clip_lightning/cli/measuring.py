@@ -13,6 +13,7 @@ from tqdm import tqdm
 from clip_lightning.cli.trained import open_model, workers
 from clip_lightning.data import CenterCrop
 from clip_lightning.evaluation import Evaluator
+from clip_lightning.evaluation.paper_averages import averages_of
 from clip_lightning.inference import FeatureCache, ImagePass, LiveContext
 from clip_lightning.inference.feature_cache import image_tower_hash
 from clip_lightning.interchange import Pretrained
@@ -64,7 +65,7 @@ def measure(options: argparse.Namespace, evaluators: Mapping[str, Evaluator], la
             rows += [replace(row, model=label) for row in evaluator.compute(collected)]
     return Evaluated(
         name=label or options.checkpoint,
-        rows=rows,
+        rows=[*rows, *averages_of(rows)],
         facts=_facts(pretrained, tower),
         published_as=options.published_as or _recognised(pretrained),
         unreadable={name: _reasons(counts) for name, counts in unreadable.items()},

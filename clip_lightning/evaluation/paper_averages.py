@@ -60,3 +60,15 @@ def kornblith_average(results: Sequence[Result], evaluator: str = "linear_probe"
         source="kornblith_12",
         model=chosen[0].model,
     )
+
+
+def averages_of(results: Sequence[Result]) -> list[Result]:
+    """The averages of which every data set was measured, by the metric that it has in them.
+
+    Args:
+        results: Of one model.
+    """
+    found = {row.name for row in results}
+    evaluators = sorted({row.name.partition("/")[0] for row in results if row.source in KORNBLITH})
+    complete = [one for one in evaluators if all(f"{one}/{name}/{KORNBLITH[name]}" in found for name in KORNBLITH)]
+    return [kornblith_average(results, one) for one in complete]

@@ -1,6 +1,6 @@
 import pytest
 
-from clip_lightning.evaluation.paper_averages import KORNBLITH, kornblith_average
+from clip_lightning.evaluation.paper_averages import KORNBLITH, averages_of, kornblith_average
 from clip_lightning.results import Result
 
 
@@ -31,3 +31,10 @@ def test_an_average_that_lacks_a_set_or_mixes_stages_is_refused():
         kornblith_average([row for row in twelve() if row.source not in ("food101", "voc2007")])
     with pytest.raises(ValueError, match="stages features and pooled"):
         kornblith_average([*twelve()[1:], *twelve("features")[:1]])
+
+
+def test_an_average_is_there_when_all_of_its_sets_are():
+    (average,) = averages_of([*twelve(), *rows("zero_shot", {"dtd": 0.1})])
+    assert average == kornblith_average(twelve())
+    assert averages_of(twelve()[1:]) == []
+    assert averages_of([]) == []
