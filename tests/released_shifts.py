@@ -5,7 +5,7 @@ import json
 import numpy as np
 import open_clip
 from PIL import Image
-from released import Made, make_video, picture, write
+from released_sets import Made, make_video, picture, write
 
 from clip_lightning.data.imagenet_folders import imagenet_ids
 

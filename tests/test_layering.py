@@ -37,8 +37,8 @@ MAY_IMPORT = {
     "callbacks": {"averages", "checkpoint", "data", "evaluation", "inference", "reports", "results", "sharding",
                   "strategy", "tracking"},
     "cli": {"ablation", "averages", "callbacks", "checkpoint", "data", "datamodules", "evaluation", "executors",
-            "inference", "interchange", "models", "objectives", "optim", "reports", "results", "sharding", "strategy",
-            "task", "text", "tracking"},
+            "inference", "interchange", "models", "objectives", "optim", "reference", "reports", "results", "sharding",
+            "strategy", "task", "text", "tracking"},
 }  # fmt: skip
 
 THIRD_PARTY_NEVER = {

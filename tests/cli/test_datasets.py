@@ -2,7 +2,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-import released
+import released_sets
 import yaml
 from trained_model import write_model
 
@@ -22,7 +22,7 @@ def in_repository(monkeypatch):
 
 
 def test_a_listing_says_what_is_here_and_how_to_get_the_rest(tmp_path, monkeypatch, in_repository, capsys):
-    released.food101(tmp_path, monkeypatch)
+    released_sets.food101(tmp_path, monkeypatch)
     assert main(["evaluate", "--list", "--data_root", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"1 of 38 data sets are in {tmp_path}")
@@ -51,14 +51,14 @@ def test_an_absent_set_is_refused_with_how_to_get_it(name, words, tmp_path, caps
 
 
 def test_absent_prompts_are_refused_with_how_to_get_them(tmp_path, monkeypatch, capsys):
-    released.food101(tmp_path, monkeypatch)
+    released_sets.food101(tmp_path, monkeypatch)
     config = str(CONFIGS / "datasets" / "food101.yaml")
     assert main(["evaluate", "--checkpoint", "x", "--config", config, "--data_root", str(tmp_path)]) != 0
     assert f"curl -o {tmp_path}/prompts.md" in capsys.readouterr().err
 
 
 def test_an_absent_package_is_refused_with_its_name(tmp_path, monkeypatch, capsys):
-    released.eurosat(tmp_path, monkeypatch)
+    released_sets.eurosat(tmp_path, monkeypatch)
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "clip_benchmark" else found(name))
     config = str(CONFIGS / "datasets" / "eurosat.yaml")
@@ -101,7 +101,7 @@ def test_every_evaluator_of_embedded_data_has_a_case():
 
 def test_a_whole_data_set_is_evaluated_by_the_command_line(tmp_path, monkeypatch, in_repository, capsys):
     """Food-101 in three images, by names and templates of a file; the size is told."""
-    released.food101(tmp_path, monkeypatch)
+    released_sets.food101(tmp_path, monkeypatch)
     section = "## Food101\nclasses = [\n 'ramen', 'apple pie', 'pho',\n]\ntemplates = [\n 'a {}.',\n]\n"
     (tmp_path / "prompts.md").write_text(section)
     write_model(tmp_path / "model.ckpt")

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-import released
+import released_sets
 import released_shifts
-from released import folders, picture, write
+from released_sets import folders, picture, write
 
 from clip_lightning.data import (
     IIIT5K,
@@ -88,7 +88,7 @@ def test_frames_of_a_clip_know_it(tmp_path, monkeypatch):
 
 
 def test_difficult_objects_do_not_count(tmp_path, monkeypatch):
-    released.voc2007(tmp_path, monkeypatch)
+    released_sets.voc2007(tmp_path, monkeypatch)
     with pytest.warns(UserWarning, match="voc2007 has 1 samples, but 4,952 are published"):
         found = VocLabels(tmp_path / "VOCdevkit" / "VOC2007")
     names = [found.class_names[label][0] for label in np.flatnonzero(found.target(0))]
@@ -101,7 +101,7 @@ def test_difficult_objects_do_not_count(tmp_path, monkeypatch):
 )
 def test_counts_are_told_by_their_names(names, tmp_path, monkeypatch):
     """CLIP's authors have them sorted as texts, clip_benchmark as numbers."""
-    released.clevr_counts(tmp_path, monkeypatch)
+    released_sets.clevr_counts(tmp_path, monkeypatch)
     found = ClevrCounts(tmp_path / "clevr" / "CLEVR_v1.0", names, ["a photo of {} objects."])
     assert found.class_names[found.target(0)][0] in ("10", "ten")
     assert found.class_names[found.target(1)][0] in ("3", "three")
@@ -111,7 +111,7 @@ def test_the_order_of_fer2013_is_checked_where_it_is_evaluated(tmp_path, monkeyp
     """clip_benchmark's list is alphabetical, but label 4 of the table is sad."""
     from torchvision.datasets import FER2013
 
-    released.fer2013(tmp_path, monkeypatch)
+    released_sets.fer2013(tmp_path, monkeypatch)
     names = ["angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised"]
     labels = TorchvisionLabels(FER2013(tmp_path, "test"), ["a {} face"], names, known_names={4: "sad"})
     with pytest.raises(ValueError, match=r"label 4 of 'fer2013' is known to be 'sad', .*\['neutral'\] there"):
@@ -129,7 +129,7 @@ def test_labels_from_one_are_refused(tmp_path):
 
 
 def test_shards_keep_their_labels_and_names(tmp_path):
-    made = released.shards(tmp_path / "wds_vtab-toy", ["cat", "dog"], [1, 0, 1, 1, 0], ["a {c}.", "the {c}"])
+    made = released_sets.shards(tmp_path / "wds_vtab-toy", ["cat", "dog"], [1, 0, 1, 1, 0], ["a {c}.", "the {c}"])
     found = WebdatasetLabels(tmp_path / "wds_vtab-toy", split="train")
     assert [found.class_names[found.target(index)][0] for index in range(5)] == made.expected
     assert (found.name, found.split, found.templates) == ("toy", "train", ["a {}.", "the {}"])
@@ -140,7 +140,7 @@ def test_mistakes_in_shards_are_named(tmp_path):
     folder = tmp_path / "wds_toy"
     with pytest.raises(ValueError, match=r"test has no nshards\.txt"):
         WebdatasetLabels(folder)
-    released.shards(folder, ["cat", "dog"], [0, 1])
+    released_sets.shards(folder, ["cat", "dog"], [0, 1])
     write(folder / "classnames.txt", "cat\n")
     with pytest.raises(ValueError, match="labels from 0 to 1, but there are 1 class names"):
         WebdatasetLabels(folder)
@@ -162,7 +162,7 @@ def test_the_frame_is_that_in_the_middle(tmp_path):
     pytest.importorskip("av")
     from clip_lightning.data.middle_frames import MiddleFrames, Section
 
-    released.make_video(tmp_path / "a.mp4", 10)
+    released_sets.make_video(tmp_path / "a.mp4", 10)
     sections = [Section("a.mp4"), Section("a.mp4", 0, 0.5), Section("a.mp4", 0.7, 0.9), Section("b.mp4")]
     frames = MiddleFrames(tmp_path, sections, "toy")
     levels = [frames.read(index).image.mean() for index in range(3)]

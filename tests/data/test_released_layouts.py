@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import released
+import released_sets
 import released_shifts
 
 from clip_lightning import evaluation
@@ -19,7 +19,7 @@ from clip_lightning.data.decoding import decode
 CONFIGS = Path(__file__).parents[2] / "configs" / "evaluate" / "datasets"
 MAKERS = {
     name: maker
-    for module in (released, released_shifts)
+    for module in (released_sets, released_shifts)
     for name, maker in inspect.getmembers(module, inspect.isfunction)
     if (CONFIGS / f"{name}.yaml").is_file()
 }

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from dense import embeds, numbers, value_and_gradients
-from pairs import small_batch, small_model
+from small_pairs import small_batch, small_model
 from torch import nn
 
 from clip_lightning.objectives import Contrastive, Distillation, Teacher, distillation_loss, encode_in_micro_batches

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from pairs import CONTEXT, END, START, VOCABULARY, small_batch, small_model
+from small_pairs import CONTEXT, END, START, VOCABULARY, small_batch, small_model
 from torch import nn
 
 from clip_lightning.objectives import BagOfWordsPrediction, Captioning, encode_in_micro_batches
