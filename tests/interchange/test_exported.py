@@ -195,7 +195,7 @@ def test_what_a_library_has_no_place_for_is_refused_at_once(target, tmp_path):
     cases = {
         "image encoder Own": {"model": CLIP(own, known, embed_dim=8), "tokenizer": CLIPTokenizer(24)},
         "tokeniser BPETokenizer": {"model": CLIP(vit, words, embed_dim=8)},
-        "text encoder NoneType": {"model": CLIP(vit, None, embed_dim=8)},
+        "missing text encoder": {"model": CLIP(vit, None, embed_dim=8)},
     }
     for what, changes in cases.items():
         told = f"{target} has no place for this model's {what}; safetensors, onnx and torch_export have"
