@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from forking import build_apart
+from forking import build_apart, forked
 
 from clip_lightning.__main__ import main
 from clip_lightning.cli import ablate, resolution
@@ -123,10 +123,15 @@ def test_a_study_for_another_machine_is_planned_on_one_that_lacks_its_devices():
     given = {"accelerator": "gpu", "devices": 1, "precision": "bf16-mixed"}
     config = {**read_config(TINY), "trainer": {**read_config(TINY)["trainer"], **given}}
     request = {"is_here": False, "threads": 1, "seconds_to_import": 0.0, "timings": "unused"}
-    facts = resolution.find_facts(config, request)
-    assert {key: facts.config["trainer"][key] for key in given} == given
-    assert facts.seconds(12) is None
-    assert facts.steps == 12
+
+    def plan():
+        facts = resolution.find_facts(config, request)
+        assert {key: facts.config["trainer"][key] for key in given} == given
+        assert facts.seconds(12) is None
+        assert facts.steps == 12
+
+    # Its gradients are those of no device, after which this process could not fork for a training any more.
+    assert forked(plan) == 0
 
 
 @pytest.mark.slow
