@@ -62,8 +62,9 @@ def classifier(options: argparse.Namespace) -> None:
         )
         seconds += our_time, their_time
         ratios.append(their_time / our_time)
-        print(f"{len(own)} classes: {our_time:.1f} and {their_time:.1f} CPU seconds", flush=True)
-        difference = max(difference, float((rows - columns.T).abs().max()))
+        apart = float((rows - columns.T).abs().max())
+        print(f"{len(own)} classes: {our_time:.1f} and {their_time:.1f} CPU seconds, {apart:.1e} apart", flush=True)
+        difference = max(difference, apart)
     print(f"{len(names)} classes x {len(templates)} templates: {seconds[0]:.0f} and {seconds[1]:.0f} CPU seconds")
     print(f"ratio {seconds[1] / seconds[0]:.2f} ({min(ratios):.2f} to {max(ratios):.2f} over {PARTS} parts)")
     print(f"largest difference {difference:.1e}")
