@@ -2,7 +2,10 @@
 
 import argparse
 import difflib
+import itertools
 import os
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +20,8 @@ from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.evaluation_folder import EvaluationFolder, print_results
 from clip_lightning.cli.evaluators import KEYS, build_evaluators, show_help
 from clip_lightning.cli.measuring import measure
-from clip_lightning.cli.trained import VerbParser, add_model_options
+from clip_lightning.cli.served import served_by
+from clip_lightning.cli.trained import VerbParser, add_model_options, open_model, workers
 from clip_lightning.config import Config
 from clip_lightning.evaluation import Evaluator
 from clip_lightning.evaluation.comparison import compare
@@ -56,16 +60,23 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     options = _parser().parse(others)
     _check_published(options.published_as)
+    _check_options(options)
     evaluators, resolved = build_evaluators(_with_data(config, options), options.allow_module)
     resolved = {"checkpoint": options.checkpoint, **resolved}
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
     with _processes() as rank:
+        each = [argparse.Namespace(**{**vars(options), "checkpoint": one}) for one in options.checkpoint]
+        first = open_model(each[0])
+        # The others are loaded twice: a mistake in the last is told before the first is measured, and one is kept.
+        served = served_by(itertools.chain([first], map(open_model, each[1:])), evaluators)
         folder = EvaluationFolder.open(options.output, resolved) if rank == 0 else None
         models = []
-        for checkpoint, label in zip(options.checkpoint, labels_of(options.checkpoint), strict=True):
-            own = argparse.Namespace(**{**vars(options), "checkpoint": checkpoint})
-            models.append(measure(own, evaluators, label, rank))
+        for own, label, possible in zip(each, labels_of(options.checkpoint), served, strict=True):
+            pretrained = first if own is each[0] else open_model(own)
+            models.append(measure(own, pretrained, possible, label, rank))
+            if rank == 0 and (left_out := evaluators.keys() - possible.keys()):
+                print(f"not measured of {own.checkpoint}: {', '.join(sorted(left_out))}", file=sys.stderr)
         if folder is not None:
             _conclude(folder, models, evaluators, options)
     return 0
@@ -91,7 +102,7 @@ def labels_of(checkpoints: Sequence[str]) -> list[str]:
     differing = [place for place in range(min(map(len, parts))) if len({path[place] for path in parts}) > 1]
     first = differing[0] if differing else min(map(len, parts))
     last = differing[-1] + 1 if differing and len({len(path) for path in parts}) == 1 else None
-    return ["/".join(path[first:last]) or str(Path(*path)) for path in parts]
+    return [str(Path(*(path[first:last] or path))) for path in parts]
 
 
 def _listing_parser() -> VerbParser:
@@ -135,6 +146,16 @@ def _check_published(name: str | None) -> None:
     near = difflib.get_close_matches(name.lower(), names, n=1)
     there = f"did you mean {names[near[0]]!r}?" if near else f"there are: {', '.join(names.values())}"
     raise UserError(f"--published_as {name!r}: no figures of such a model are known; {there}")
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuses what could not be measured or told apart."""
+    if options.batch_size < 1:
+        raise UserError(f"--batch_size {options.batch_size} must be 1 at least")
+    workers(options.num_workers)
+    twice = [path for path, count in Counter(options.checkpoint).items() if count > 1]
+    if twice:
+        raise UserError(f"--checkpoint names {twice[0]!r} several times; once is enough")
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

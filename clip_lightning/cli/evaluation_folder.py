@@ -43,7 +43,8 @@ class EvaluationFolder:
             ValueError: If it cannot be written.
         """
         folder = RunFolder.create(str(resolved["name"])) if given is None else RunFolder.open(given)
-        if folder.config.is_file() and (differing := differing_keys(read_config(folder.config), resolved)):
+        # A call that was ended before it found anything binds no later one.
+        if folder.results.is_file() and (differing := differing_keys(read_config(folder.config), resolved)):
             raise UserError(
                 f"{folder.path} holds results of another configuration: {', '.join(differing[:5])} differ; "
                 "choose another --output"

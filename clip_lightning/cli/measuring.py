@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from clip_lightning.cli.trained import open_model, workers
+from clip_lightning.cli.trained import workers
 from clip_lightning.data import CenterCrop
 from clip_lightning.evaluation import Evaluator
 from clip_lightning.evaluation.paper_averages import averages_of
@@ -25,19 +25,21 @@ from clip_lightning.results import Result
 _MOST_REASONS = 3
 
 
-def measure(options: argparse.Namespace, evaluators: Mapping[str, Evaluator], label: str, rank: int) -> Evaluated:
+def measure(
+    options: argparse.Namespace, pretrained: Pretrained, evaluators: Mapping[str, Evaluator], label: str, rank: int
+) -> Evaluated:
     """All figures of one model. Collective: every process takes part, and the first one gets them.
 
     Args:
         options: Those of ``evaluate``, of one checkpoint.
+        pretrained: The model.
         evaluators: What is measured.
         label: What tells the model from others; empty where it is alone.
         rank: Of this process.
 
     Raises:
-        ValueError: If the checkpoint cannot be loaded, or an evaluator cannot work on its data.
+        ValueError: If an evaluator cannot work on its data.
     """
-    pretrained = open_model(options)
     model = pretrained.model
     tell = _say if rank == 0 else lambda line: None
     tell(f"checkpoint {options.checkpoint}")

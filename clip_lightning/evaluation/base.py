@@ -36,10 +36,12 @@ class Evaluator(HasSpec, ABC):
     Attributes:
         prefix: What the names of its results begin with, such as "zero_shot/shape_scenes".
         reports: Names of its results, prefix and metric; the first is the one that models are compared by.
+        needs: Which methods of ``Context`` it calls that not every model can serve: "class_scores", "text_embeds".
     """
 
     prefix: str
     reports: Sequence[str]
+    needs: frozenset[str] = frozenset()
 
     @abstractmethod
     def collect(self, context: Context) -> Any:

@@ -45,6 +45,8 @@ class CaptionChoice(Evaluator):
     (arXiv 2103.00020), appendix E.2.
     """
 
+    needs = frozenset({"text_embeds"})
+
     def __init__(self, source: Source, name: str = "caption_choice") -> None:
         self.source = source
         self.prefix = f"{name}/{source.name}"

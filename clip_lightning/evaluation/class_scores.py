@@ -78,6 +78,8 @@ class ClassScoresEvaluator(Evaluator):
             labels'.
     """
 
+    needs = frozenset({"class_scores"})
+
     def __init__(self, dataset: LabelledDataset, templates: list[str] | str | Path | None, name: str) -> None:
         check_names(dataset)
         self.dataset = dataset

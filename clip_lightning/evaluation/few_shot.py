@@ -91,6 +91,7 @@ class FewShot(Evaluator):
         self.train, self.val, self.test = train, val, test
         self.shots, self.seeds = sorted(set(shots)), list(dict.fromkeys(seeds))
         self.stage, self.zero_shot, self.full, self.device = stage, zero_shot, full, device
+        self.needs = frozenset({"class_scores"} if zero_shot else ())
         self.prefix = f"{name}/{test.name}"
         self.reports = [f"{self.prefix}/{self._metric(number)}" for number in reversed(self.shots)]
 

@@ -42,6 +42,8 @@ class RareActions(Evaluator):
     Source: Miech et al. 2020 (RareAct, arXiv 2008.01018) and its ``compute_score.py``.
     """
 
+    needs = frozenset({"class_scores"})
+
     def __init__(self, dataset: RareAct, name: str = "rare_actions") -> None:
         self.dataset = dataset
         self.prefix = f"{name}/{dataset.name}"

@@ -98,6 +98,8 @@ class Retrieval(Evaluator):
     Source: Radford et al. 2021 (arXiv 2103.00020), appendix E.1.
     """
 
+    needs = frozenset({"text_embeds"})
+
     def __init__(
         self,
         source: Source,

@@ -9,8 +9,10 @@ import sys
 import time
 
 import pytest
+import timm
 import torch
 import yaml
+from safetensors.torch import save_file
 from trained_model import draw, write_model
 
 import clip_lightning
@@ -21,6 +23,7 @@ from clip_lightning.inference import zero_shot_classifier
 from clip_lightning.results import printed, read_results
 
 SCENES = {"class_path": "ShapeScenesLabels", "init_args": {"split": "test", "size": 48}}
+COMMIT = "0123456789" * 4
 CONFIG = {"evaluators": {"scenes": {"class_path": "ZeroShot", "init_args": {"dataset": SCENES}}}}
 
 
@@ -155,6 +158,7 @@ def test_images_that_cannot_be_read_have_their_reasons(folder, capsys):
         (["a/best.ckpt", "a/last.ckpt"], ["best.ckpt", "last.ckpt"]),
         (["a.pt", "x/a.pt"], ["a.pt", "x/a.pt"]),
         (["x", "x/y"], ["x", "y"]),
+        (["/a/x.ckpt", "timm:resnet50"], ["/a/x.ckpt", "timm:resnet50"]),
     ],
 )
 def test_labels_tell_paths_apart_in_few_words(paths, labels):
@@ -177,6 +181,9 @@ def test_labels_tell_paths_apart_in_few_words(paths, labels):
         (["--config", "scene.yaml"], "did you mean 'scenes.yaml'?"),
         (["--evaluators.scenes.dataset.split", "train"], "the split 'train' has scenes without"),
         (["--evaluators", "[1]"], "it is a mapping of names"),
+        (["--checkpoint", "model.ckpt", "modle.ckpt"], "checkpoint 'modle.ckpt' does not exist"),
+        (["--checkpoint", "model.ckpt", "model.ckpt"], "names 'model.ckpt' several times"),
+        (["--batch_size", "0"], "--batch_size 0 must be 1 at least"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_leaves_no_folder(folder, capsys, more, message):
@@ -193,6 +200,38 @@ def test_a_folder_of_another_configuration_is_left_alone(folder, capsys):
     assert main(arguments("--evaluators.scenes.templates", '["a {}"]')) == 2
     assert "evaluators.scenes.init_args.templates differ; choose another --output" in capsys.readouterr().err
     assert (folder / "out" / "results.json").read_bytes() == before
+
+
+def test_a_folder_without_results_is_taken(folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "config.yaml").write_text("name: another\n")
+    assert main(arguments()) == 0
+    assert yaml.safe_load((folder / "out" / "config.yaml").read_text())["checkpoint"] == ["model.ckpt"]
+
+
+def test_an_image_encoder_alone_is_measured_by_probes(folder, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    store = folder / "hub" / f"models--{timm.get_pretrained_cfg('test_vit').hf_hub_id.replace('/', '--')}"
+    (store / "snapshots" / COMMIT).mkdir(parents=True)
+    (store / "refs").mkdir()
+    (store / "refs" / "main").write_text(COMMIT)
+    save_file(timm.create_model("test_vit").state_dict(), store / "snapshots" / COMMIT / "model.safetensors")
+    for number in range(16):
+        draw(folder / "pets" / ("cat", "dog")[number % 2] / f"{number}.png", seed=number)
+    pets = {"class_path": "LabelledFolders", "init_args": {"path": "pets", "templates": ["a {}"]}}
+    probe = {"class_path": "LinearProbe", "init_args": {"train": pets, "test": pets}}
+    (folder / "more.yaml").write_text(yaml.dump({"evaluators": {"probe": probe}}))
+    more = "--config", "more.yaml"
+    assert main(arguments(*more, checkpoints=("timm:test_vit",))) == 2
+    error = capsys.readouterr().err
+    assert "evaluator 'scenes' cannot be measured: 'timm:test_vit' has an image tower alone and takes no texts" in error
+    assert "encode" not in error
+    assert not (folder / "out").exists()
+    assert main(arguments(*more, checkpoints=("model.ckpt", "timm:test_vit"))) == 0
+    assert "not measured of timm:test_vit: scenes" in capsys.readouterr().err
+    kinds = {(row.model, row.name.split("/")[0]) for row in read_results("out/results.json")}
+    assert kinds == {("model.ckpt", "zero_shot"), ("model.ckpt", "linear_probe"), ("timm:test_vit", "linear_probe")}
 
 
 @pytest.mark.slow
