@@ -2,6 +2,8 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# Each test goes to the next free worker, in the order of the files. Those that fork a process which trains come before
+# those that recompute activations, after which PyTorch lets no fork of theirs train.
 TWO_WORKERS := --numprocesses 2 --dist loadgroup
 
 .PHONY: install quickstart test test-slow lint types help
@@ -27,7 +29,7 @@ test: $(STAMP)
 	$(PYTHON) -m pytest $(TWO_WORKERS)
 
 test-slow: $(STAMP)
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -m slow $(TWO_WORKERS)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -8,17 +8,6 @@ import torch
 REPOSITORY = Path(__file__).parents[1]
 
 
-def pytest_collection_modifyitems(items):
-    """Which tests stay together where they are shared between two workers: those of a file, for their fixtures.
-
-    Those of the command line stay together as a whole. They fork processes that train, which a process cannot do any
-    more once gradients of recomputed activations were taken in it; as the largest group they are the first of theirs.
-    """
-    for item in items:
-        folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
-        item.add_marker(pytest.mark.xdist_group("cli" if folder == "cli" else str(item.path)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Also for what is made once for many tests, which is before their own fixtures."""
