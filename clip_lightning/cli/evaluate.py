@@ -18,7 +18,7 @@ from clip_lightning.cli.compose import compose, is_flag
 from clip_lightning.cli.datasets import DATA_ROOT, KEY, at_data_root, list_datasets, refuse_absent, with_downloads
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.evaluation_folder import EvaluationFolder, print_results
-from clip_lightning.cli.evaluators import KEYS, build_evaluators, show_help
+from clip_lightning.cli.evaluators import KEYS, build_evaluators, check_left_out, show_help
 from clip_lightning.cli.measuring import measure
 from clip_lightning.cli.served import served_by
 from clip_lightning.cli.trained import VerbParser, add_model_options, open_model, workers
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         print(list_datasets(root=_listing_parser().parse(others).data_root))
         return 0
     options = _parser().parse(others)
+    check_left_out(configured)
     _check_published(options.published_as)
     _check_options(options)
     evaluators, resolved = build_evaluators(_with_data(config, options), options.allow_module)

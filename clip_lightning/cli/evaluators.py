@@ -1,10 +1,14 @@
 """A configuration becomes evaluators, for ``evaluate``."""
 
-from collections.abc import Collection, Mapping, Sequence
+import difflib
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import jsonargparse
 from torchvision.datasets import VisionDataset
 
+from clip_lightning.cli.compose import compose
 from clip_lightning.cli.errors import UserError
 from clip_lightning.cli.parsing import refusals
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
@@ -32,6 +36,7 @@ def build_evaluators(config: Config, allow_modules: Collection[str] = ()) -> tup
         UserError: If there are none, or one is not accepted, with the nearest name where one is misspelt.
         ValueError: If the configuration names what is no part.
     """
+    _check_names(config, [key for key in KEYS if key != "config"], "key ")
     named = config.get("evaluators") or {}
     if not isinstance(named, Mapping):
         raise UserError(f"evaluators is a {type(named).__name__}; it is a mapping of names to evaluators")
@@ -47,6 +52,40 @@ def build_evaluators(config: Config, allow_modules: Collection[str] = ()) -> tup
         evaluators: dict[str, Evaluator] = parser.instantiate(parsed, instantiators=_INSTANTIATORS).evaluators
     _check_prefixes(evaluators)
     return evaluators, resolved
+
+
+def check_left_out(arguments: Sequence[str]) -> None:
+    """Refuses to leave out an evaluator that no file names.
+
+    Args:
+        arguments: The configuration's part of the command line.
+
+    Raises:
+        UserError: With the nearest name.
+    """
+    config, _ = compose(arguments, KEYS)
+    files, _ = compose([one for pair in _config_files(arguments) for one in pair], KEYS)
+    there, left = files.get("evaluators"), config.get("evaluators")
+    if isinstance(there, Mapping) and isinstance(left, Mapping):
+        left_out = {name: None for name, one in left.items() if one is None}
+        _check_names(left_out, list(there), "evaluator ")
+
+
+def _config_files(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each ``--config FILE``."""
+    for argument, value in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        if argument == "--config":
+            yield argument, value
+        elif argument.startswith("--config="):
+            yield "--config", argument.partition("=")[2]
+
+
+def _check_names(given: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            there = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+            raise UserError(f"{kind}{name} is not known; {there}")
 
 
 def show_help(flags: Sequence[str]) -> int:

@@ -33,6 +33,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_model(tmp_path / "model.ckpt")
     (tmp_path / "scenes.yaml").write_text(yaml.dump(CONFIG))
+    (tmp_path / "misspelt.yaml").write_text("evaluaters: {}")
     return tmp_path
 
 
@@ -177,6 +178,8 @@ def test_labels_tell_paths_apart_in_few_words(paths, labels):
         (["--evaluators.other", yaml.dump(CONFIG["evaluators"]["scenes"], default_flow_style=True)],
          "evaluators 'scenes' and 'other' both report 'zero_shot/shape_scenes'"),
         (["--published_as", "vit-b-32"], "did you mean 'ViT-B/32'?"),
+        (["--evaluators.scense", "null"], "evaluator scense is not known; did you mean 'scenes'?"),
+        (["--config", "misspelt.yaml"], "key evaluaters is not known; did you mean 'evaluators'?"),
         (["--evaluator", "x"], "did you mean --evaluators.NAME.KEY?"),
         (["--config", "scene.yaml"], "did you mean 'scenes.yaml'?"),
         (["--evaluators.scenes.dataset.split", "train"], "the split 'train' has scenes without"),

@@ -137,7 +137,7 @@ DETAILS = [
         (DETAILS[1], "shapes 25.0 to 10.0 %"),
         (DETAILS[2], "shapes 40.0 to 40.0 % with 1 templates"),
         (DETAILS[3], f"Most often {NASTY} for b: 75.0 %"),
-        (DETAILS[4], "the median is 25.0 %, 1 are below one half, 0 are never right"),
+        (DETAILS[4], "the median is 25.0 %, below one half: 1, never right: 0"),
         (DETAILS[5], "the chosen one is orange"),
         (DETAILS[6], "Zero-shot is worth 2.8 images a class on shapes"),
     ],

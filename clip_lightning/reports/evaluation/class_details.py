@@ -85,6 +85,6 @@ def _caption(known: Sequence[dict[str, str | float]], name: str, without: int) -
     empty = f" {without} classes have no samples." if without else ""
     return (
         f"Accuracy of the {len(known):,} classes of {name}: the median is "
-        f"{printed(float(np.median(values)))} %, {int((values < 0.5).sum()):,} are below one half, "
-        f"{int((values == 0).sum()):,} are never right.{shown}{empty}"
+        f"{printed(float(np.median(values)))} %, below one half: {int((values < 0.5).sum()):,}, "
+        f"never right: {int((values == 0).sum()):,}.{shown}{empty}"
     )
