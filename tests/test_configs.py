@@ -87,6 +87,8 @@ def test_each_objective_learns(path, tmp_path, in_repository):
         "3",
         "--model.schedule.init_args.warmup_steps",
         "60",
+        "--num_threads",
+        "1",
     ]
     command = [word.replace(TEACHER, str(tmp_path / "teacher")) for word in commands_of(path)[0][3:]]
     if path.stem == "distillation":
