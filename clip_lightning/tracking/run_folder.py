@@ -131,6 +131,10 @@ def _make_writable(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"run folder {path} cannot be made ({error.strerror}); choose another") from None
+        raise ValueError(
+            f"run folder {path} cannot be made ({error.strerror}); choose another with --run_dir or --output"
+        ) from None
     if not os.access(path, os.W_OK | os.X_OK):
-        raise ValueError(f"run folder {path} cannot be written; choose another, or change its permissions")
+        raise ValueError(
+            f"run folder {path} cannot be written; choose another with --run_dir or --output, or change its permissions"
+        )
