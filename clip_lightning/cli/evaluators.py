@@ -1,15 +1,14 @@
 """A configuration becomes evaluators, for ``evaluate``."""
 
-import difflib
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 import jsonargparse
 from torchvision.datasets import VisionDataset
 
 from clip_lightning.cli.compose import compose
 from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.keys import check_names, nearest
 from clip_lightning.cli.parsing import refusals
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
 from clip_lightning.config import Config, read_text
@@ -36,7 +35,7 @@ def build_evaluators(config: Config, allow_modules: Collection[str] = ()) -> tup
         UserError: If there are none, or one is not accepted, with the nearest name where one is misspelt.
         ValueError: If the configuration names what is no part.
     """
-    _check_names(config, [key for key in KEYS if key != "config"], "key ")
+    check_names(config, [key for key in KEYS if key != "config"], "")
     named = config.get("evaluators") or {}
     if not isinstance(named, Mapping):
         raise UserError(f"evaluators is a {type(named).__name__}; it is a mapping of names to evaluators")
@@ -67,8 +66,9 @@ def check_left_out(arguments: Sequence[str]) -> None:
     files, _ = compose([one for pair in _config_files(arguments) for one in pair], KEYS)
     there, left = files.get("evaluators"), config.get("evaluators")
     if isinstance(there, Mapping) and isinstance(left, Mapping):
-        left_out = {name: None for name, one in left.items() if one is None}
-        _check_names(left_out, list(there), "evaluator ")
+        for name, one in left.items():
+            if one is None and name not in there:
+                raise UserError(f"evaluator {name} is not known; {nearest(name, list(there))}")
 
 
 def _config_files(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -78,14 +78,6 @@ def _config_files(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield argument, value
         elif argument.startswith("--config="):
             yield "--config", argument.partition("=")[2]
-
-
-def _check_names(given: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            there = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-            raise UserError(f"{kind}{name} is not known; {there}")
 
 
 def show_help(flags: Sequence[str]) -> int:

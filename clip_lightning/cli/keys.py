@@ -65,12 +65,12 @@ def check_keys(config: Config) -> None:
         "evaluation": RunEvaluators,
         "checkpoints": Checkpoints,
     }
-    _check_names(config, [key for key in KEYS if key != "config"], "")
+    check_names(config, [key for key in KEYS if key != "config"], "")
     for group, cls in groups.items():
         value = config.get(group, {})
         if not isinstance(value, Mapping):
             raise UserError(f"{group} is {value!r}; it is a mapping of keys such as {group}.{_parameters(cls)[0]}")
-        _check_names(value, _parameters(cls), f"{group}.")
+        check_names(value, _parameters(cls), f"{group}.")
     for key, owner in LINKED.items():
         if value_at(config, key) is not None:
             raise UserError(f"key {key} is not given itself; it follows {owner}")
@@ -83,13 +83,24 @@ def value_at(config: Any, path: str) -> Any:
     return config
 
 
-def _check_names(given: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
+def check_names(given: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
+    """Refuses keys that are not known.
+
+    Args:
+        given: A group of the configuration.
+        known: Its keys.
+        prefix: Put before a key that is none of them, such as "trainer.".
+
+    Raises:
+        UserError: With the nearest known key.
+    """
     for key in given:
         if key not in known:
-            raise UserError(f"key {prefix}{key} is not known; {_nearest(str(key), known)}")
+            raise UserError(f"key {prefix}{key} is not known; {nearest(str(key), known)}")
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Words that name what was probably meant, or else all that there is."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
 
@@ -100,7 +111,7 @@ def with_suggestion(message: str) -> str:
     wrong = re.search(r"Problem with given class_path '([\w.]+)': Option '(\w+)' is not accepted", message)
     if wrong:
         cls = _import(wrong[1])
-        return f"{message}; {_nearest(wrong[2], _parameters(cls))}" if cls else message
+        return f"{message}; {nearest(wrong[2], _parameters(cls))}" if cls else message
     missing = re.search(r"Parser key \"([\w.]+)\".*No module named '([\w.]+)'", message)
     if missing:
         package = missing[2].partition(".")[0]
@@ -113,14 +124,14 @@ def with_suggestion(message: str) -> str:
         return f"{denied[1]}: {why_refused(denied[2])}"
     group = re.search(r"Group '(\w+)' does not accept option '([\w.]+)'", message)
     if group and group[1] == "trainer":
-        return f"key trainer.{group[2]} is not known; {_nearest(group[2], _parameters(Trainer))}"
+        return f"key trainer.{group[2]} is not known; {nearest(group[2], _parameters(Trainer))}"
     name = re.search(r"Expected a dot import path string: (\w+)", message)
     if name:
         place = message.split(" Does not validate")[0].split(": Expected")[0]
         known = _class_names(place)
         if name[1] in known:
             return f"{place}: {name[1]!r} is of another kind than what belongs there"
-        return f"{place}: class {name[1]!r} is not known; {_nearest(name[1], known)}"
+        return f"{place}: class {name[1]!r} is not known; {nearest(name[1], known)}"
     return message
 
 
