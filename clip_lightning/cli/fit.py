@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
             folder.path.rmdir()
         raise
     # Of all processes of a run, the first one has the folder.
-    with folder.claimed() if cli.trainer.is_global_zero else contextlib.nullcontext():
+    with folder.claimed() if cli.trainer.is_global_zero else contextlib.nullcontext(), telling_processes(folder):
         if cli.trainer.is_global_zero:
             write_atomically(folder.config, to_yaml(cli.resolved).encode())
         try:
@@ -191,9 +191,17 @@ def open_run_folder(config: Config) -> RunFolder:
             f"a launcher has started {_processes()} processes, which agree on a folder only if it is named; give "
             "--run_dir, by which the same command also continues the run"
         )
-    folder = RunFolder.create(str(config.get("name") or "run")) if new else RunFolder.open(Path(str(given)))
+    return RunFolder.create(str(config.get("name") or "run")) if new else RunFolder.open(Path(str(given)))
+
+
+@contextlib.contextmanager
+def telling_processes(folder: RunFolder) -> Iterator[None]:
+    """Tells the processes that start meanwhile where the run writes; a later run in this process has its own folder."""
     os.environ[RUN_DIR_VARIABLE] = str(folder.path)
-    return folder
+    try:
+        yield
+    finally:
+        os.environ.pop(RUN_DIR_VARIABLE, None)
 
 
 def _processes() -> int:

@@ -31,7 +31,7 @@ PLACES = {
     "after a step": (Checkpoints, "on_train_batch_end"),
     "after an epoch": (Checkpoints, "on_train_epoch_end"),
     "writing": (torch, "save"),
-    "renaming": (files, "replace"),
+    "renaming": (files, "_rename"),
     "linking": (files.os, "link"),
     "saved": (checkpoints, "save_rotating"),
 }

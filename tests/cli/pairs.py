@@ -10,7 +10,6 @@ import torch
 from killing import strike
 
 from clip_lightning.__main__ import main
-from clip_lightning.cli.fit import RUN_DIR_VARIABLE
 
 
 def free_port():
@@ -47,7 +46,6 @@ def fit_as_two(config, run_dir, strategy, *arguments, kill=None):
                 RANK=str(rank), LOCAL_RANK=str(rank), GROUP_RANK="0", WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
                 MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="tests",
             )  # fmt: skip
-            os.environ.pop(RUN_DIR_VARIABLE, None)  # of an earlier run in this process
             if kill:
                 strike(*kill, signal.SIGKILL, 1)
             shared = ["--trainer.devices", "2", "--trainer.strategy", strategy, "--run_dir", str(run_dir)]

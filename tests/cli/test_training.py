@@ -252,6 +252,12 @@ def test_what_does_not_enter_the_result_may_change_when_a_run_goes_on(run):
     assert fit(run, "--data.num_workers", "1", "--name", "other") == 0
 
 
+def test_a_later_run_in_the_same_process_has_its_own_folder(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")  # a run on several processes leaves it behind
+    assert fit(tmp_path / "x", "--trainer.max_epochs", "1") == 0
+    assert (tmp_path / "x" / "results.json").exists()
+
+
 def test_epochs_that_do_not_measure_are_no_mistake(tmp_path):
     assert fit(tmp_path / "x", "--evaluation.every_n_epochs", "2", "--trainer.max_epochs", "3") == 0
     best, last = (read_checkpoint(tmp_path / "x" / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
