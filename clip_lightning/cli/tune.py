@@ -194,13 +194,20 @@ def feeds(workers: int, rate: float, needed: float) -> bool:
     return rate >= (SPARE if workers else 10 * SPARE) * needed
 
 
+def speed(workers: int, rate: float, needed: float) -> float:
+    """Pairs a second of a run: workers read beside the model, and without any, model and data take turns."""
+    return min(rate, needed) if workers else 1 / (1 / rate + 1 / needed)
+
+
 def describe(best: Fit, pairs: int, needed: float, rates: Sequence[tuple[int, float]]) -> str:
     """The lines for the configuration, with what they rest on."""
-    workers, rate = rates[-1] if feeds(*rates[-1], needed) else max(rates, key=lambda one: one[1])
+    is_fed = feeds(*rates[-1], needed)
+    workers, rate = rates[-1] if is_fed else max(rates, key=lambda one: speed(one[0], one[1], needed))
     size = "null" if best.size == pairs else str(best.size)
     kept = "the whole batch of a process fits" if best.size == pairs else "the largest that fits"
     said = f"{rate:,.0f} pairs/s for a model that takes {needed:,.0f}"
-    if not feeds(workers, rate, needed):
-        said += "; data bound the run: store smaller images, or take more CPUs"
+    waiting = 1 - speed(workers, rate, needed) / needed
+    if not is_fed and waiting > 0:
+        said += f"; steps wait for data {waiting:.0%} of the time: store smaller images, or take more CPUs"
     lines = ("model:", f"  micro_batch_size: {size}  # {kept}", "data:", f"  num_workers: {workers}  # {said}")
     return "put into the configuration:\n\n" + "\n".join(lines)

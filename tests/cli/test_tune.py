@@ -99,7 +99,14 @@ def test_the_largest_that_fits_is_proposed_and_the_fewest_workers_that_feed_it()
     assert yaml.safe_load(lines.partition("\n")[2]) == {"model": {"micro_batch_size": 64}, "data": {"num_workers": 2}}
     lines = tune.describe(best, 64, 500.0, [(0, 100.0), (1, 200.0), (2, 150.0)])
     assert yaml.safe_load(lines.partition("\n")[2]) == {"model": {"micro_batch_size": None}, "data": {"num_workers": 1}}
-    assert "data bound the run" in lines
+    assert "steps wait for data 60% of the time" in lines
+    assert "wait" not in tune.describe(best, 64, 500.0, [(0, 400.0), (1, 520.0)]), "data of one worker come in time"
+
+
+def test_workers_that_read_beside_the_model_are_better_than_faster_reading_in_turns():
+    lines = tune.describe(tune.Fit(64, 1e9, 500.0, fits=True), 64, 500.0, [(0, 480.0), (1, 450.0)])
+    assert "num_workers: 1" in lines
+    assert "steps wait for data 10% of the time" in lines
 
 
 def test_without_workers_a_step_waits_for_all_of_its_data():
