@@ -16,6 +16,9 @@ from clip_lightning.callbacks.late_reading import LateReading
 from clip_lightning.callbacks.skipped_samples import FILE, write_samples
 from clip_lightning.callbacks.skipping import RunningStatistics, in_any_process, norm_of, part_here, skip_where
 
+LAST_GOOD = "last_good.ckpt"
+"""Among the checkpoints, the weights of a run that too many skipped steps have ended."""
+
 
 class TrainingFailed(Exception):  # noqa: N818 (it is for the user, like TrainingStopped)
     """The training cannot go on; its message says why, and what to change."""
@@ -31,7 +34,8 @@ class Guards(Callback):
 
     Args:
         max_skipped_in_a_row: After so many steps in a row that were left out, the run ends: the samples of these steps
-            are listed in ``skipped_samples.json`` in the run folder, and the last checkpoint is from before.
+            are listed in ``skipped_samples.json`` in the run folder, and the weights that the last good step left are
+            written to ``checkpoints/last_good.ckpt``.
 
     Raises:
         ValueError: If it is below 1.
@@ -116,12 +120,14 @@ class Guards(Callback):
     def _fail(self, trainer: Trainer) -> None:
         folder = Path(trainer.default_root_dir)
         write_samples(folder / FILE, self._latest, getattr(trainer.train_dataloader, "sources", []))
+        # Skipped steps have changed nothing, so they are what the last good step left.
+        trainer.save_checkpoint(folder / "checkpoints" / LAST_GOOD, weights_only=True)
         raise TrainingFailed(
             f"the last {int(self._counts[1])} steps up to step {self._stepped:,} were skipped: their loss or gradients "
-            f"are not finite. Their samples are listed in {folder / FILE}; no such step is in the weights of the "
-            "checkpoints. If the samples are in order, the weights have grown beyond the numbers' range: begin again "
-            "with a lower model.optimizer.init_args.lr, a longer warm-up, trainer.gradient_clip_val 1.0, or "
-            "trainer.precision 32-true or bf16-mixed where it is 16"
+            f"are not finite. Their samples are listed in {folder / FILE}, and the weights from before them are in "
+            f"{folder / 'checkpoints' / LAST_GOOD}, for model.weights. If the samples are in order, the weights have "
+            "grown beyond the numbers' range: begin again with a lower model.optimizer.init_args.lr, a longer warm-up, "
+            "trainer.gradient_clip_val 1.0, or trainer.precision 32-true or bf16-mixed where it is 16"
         )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -92,5 +92,6 @@ class Progress(Callback):
         if self.watch in metrics:
             parts.append(f"{self.watch} {metrics[self.watch]:.3f}")
         if (guards := guards_of(trainer)) is not None and guards.skipped_steps:
-            parts.append(f"{guards.skipped_steps:,} steps skipped")
+            skipped = guards.skipped_steps
+            parts.append(f"{skipped:,} step{'' if skipped == 1 else 's'} skipped")
         return "  ".join(parts)

@@ -75,6 +75,10 @@ def test_a_run_of_bad_steps_ends_with_their_samples_and_the_weights_from_before(
     assert first["source"] == first["shard"] == 0
     assert first["place"] == f"{first['name']}, sample {first['index']}"
 
+    assert str(run / "checkpoints" / "last_good.ckpt") in told[0]
+    for name, tensor in weights(run, "last_good").items():
+        # How often the encoder was called is no weight that a step changes.
+        assert name.endswith("calls") or torch.equal(tensor, weights(run, "previous")[name]), name
     # The end of the epoch falls into these steps; what was written by steps stays that of the last good one.
     assert read_checkpoint(run / "checkpoints" / "previous.ckpt")["global_step"] == 3
     for path in (run / "checkpoints").glob("*.ckpt"):
