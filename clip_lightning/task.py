@@ -26,14 +26,14 @@ from clip_lightning.objectives import Contrastive, Objective, Scorer, encode_in_
 from clip_lightning.objectives.embedding_statistics import embedding_statistics
 from clip_lightning.optim import (
     PAPER_ADAMW,
-    HalfPrecisionAdamW,
     OptimizerCallable,
     Schedule,
     WarmupCosine,
     build_optimizer,
+    check_rounding,
 )
 from clip_lightning.sharding import shard, whole
-from clip_lightning.spec import HasSpec, build, partial_class
+from clip_lightning.spec import HasSpec, build
 from clip_lightning.text import Tokenizer
 
 _WHOLE = TowerTuning()
@@ -97,7 +97,8 @@ class CLIPTask(LightningModule, HasSpec):
         _freeze_what_is_not_trained(self.model, self.objective)
         self.train()
         self.optimizer = optimizer or PAPER_ADAMW
-        _check_rounding(text_encoder, text_tuning, self.optimizer)
+        if text_tuning.half_precision and any(parameter.requires_grad for parameter in text_encoder.parameters()):
+            check_rounding("text_tuning.half_precision true", self.optimizer)
         self.schedule = schedule or WarmupCosine()
         self.weights = weights
         self.micro_batch_size = micro_batch_size
@@ -283,18 +284,6 @@ def _freeze_what_is_not_trained(model: CLIP, objective: Objective) -> None:
             if module is not None and name not in objective.needs:
                 module.requires_grad_(False)
     model.logit_scale.requires_grad_("logit_scale" in objective.needs)
-
-
-def _check_rounding(tower: TextEncoder, tuning: TowerTuning, optimizer: OptimizerCallable) -> None:
-    """Refuses an optimiser that would round weights in half precision to nearest: most updates would be lost."""
-    is_trained = any(parameter.requires_grad for parameter in tower.parameters())
-    if tuning.half_precision and is_trained and isinstance(optimizer, functools.partial):
-        cls = partial_class(optimizer)
-        if not issubclass(cls, HalfPrecisionAdamW):
-            raise ValueError(
-                f"text_tuning.half_precision is true, but {cls.__name__} would lose updates that are smaller than its "
-                "last place; use the optimizer clip_lightning.optim.HalfPrecisionAdamW"
-            )
 
 
 def _check_vocabulary(tokenizer: Tokenizer, text_encoder: TextEncoder) -> None:

@@ -40,6 +40,7 @@ from clip_lightning.config import Config, to_yaml
 from clip_lightning.files import write_atomically
 from clip_lightning.models.cost import training_flops
 from clip_lightning.models.peak import arithmetic_of, peak_flops
+from clip_lightning.optim import check_rounding
 from clip_lightning.results import format_table
 from clip_lightning.tracking.logger import MLflowTracker
 from clip_lightning.tracking.provenance import add_start
@@ -128,6 +129,8 @@ def build_checked(config: Config, run_dir: Path) -> TrainingCLI:
     cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
     check_monitor(cli)
     check_micro_batch(cli)
+    if cli.trainer.precision == "bf16-true":
+        check_rounding("trainer.precision bf16-true", cli.model.optimizer)
     cli.part("averaging").check_strategy(cli.trainer)
     cli.model.make_optimizer(fused=False)
     return cli

@@ -1,6 +1,6 @@
 """Which parameters decay, which optimiser updates them, and how the learning rate goes."""
 
-from clip_lightning.optim.build import PAPER_ADAMW, OptimizerCallable, build_optimizer
+from clip_lightning.optim.build import PAPER_ADAMW, OptimizerCallable, build_optimizer, check_rounding
 from clip_lightning.optim.groups import decay_groups
 from clip_lightning.optim.half_precision import HalfPrecisionAdamW
 from clip_lightning.optim.schedules import Schedule, WarmupConstant, WarmupCosine, WarmupReciprocalSqrt
@@ -14,5 +14,6 @@ __all__ = [
     "WarmupCosine",
     "WarmupReciprocalSqrt",
     "build_optimizer",
+    "check_rounding",
     "decay_groups",
 ]

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from clip_lightning.optim.groups import decay_groups, with_hidden_apart
+from clip_lightning.optim.half_precision import HalfPrecisionAdamW
 from clip_lightning.spec import partial_class
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
@@ -65,6 +66,26 @@ def build_optimizer(
             raise ValueError(f"optimizer {cls.__name__} has no lr of its own, which schedules scale; give it one")
         group["lr"] *= group.pop("lr_factor", 1.0)
     return built
+
+
+def check_rounding(setting: str, optimizer: OptimizerCallable) -> None:
+    """Refuses an optimiser that would round weights in half precision to nearest: most updates would be lost.
+
+    At a usual learning rate the temperature and the gains of norms, which are near to 1, would never move.
+
+    Args:
+        setting: What keeps weights in half precision, for the message.
+        optimizer: As for ``build_optimizer``.
+
+    Raises:
+        ValueError: With the optimiser that does not.
+    """
+    cls = partial_class(optimizer) if isinstance(optimizer, functools.partial) else HalfPrecisionAdamW
+    if not issubclass(cls, HalfPrecisionAdamW):
+        raise ValueError(
+            f"{setting}, but {cls.__name__} would lose updates that are smaller than the weights' last place; use the "
+            "optimizer clip_lightning.optim.HalfPrecisionAdamW"
+        )
 
 
 def _is_muon(cls: type) -> bool:
