@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning.pytorch.strategies import StrategyRegistry
 
 from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.keys import nearest
 from clip_lightning.config import Config
 
+_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp2")
+"""What is proposed in place of a name that is not known."""
+_RENDEZVOUS = ("MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Variables of which a launcher of processes on several nodes sets one at least."""
 _SCALED = ("16-mixed", "16", 16)
 """Half precision whose gradients are scaled, which only GPUs compute."""
 
@@ -35,7 +41,7 @@ def check_devices(config: Config) -> None:
     asked = _number(trainer.get("devices"))
     if not is_cpu and asked is not None and asked > gpus:
         raise UserError(f"trainer.devices {asked}, but this machine has {gpus} GPUs; give --trainer.devices {gpus}")
-    _check_launcher(processes_here(trainer))
+    _check_launcher(processes_here(trainer), int(trainer.get("num_nodes") or 1))
     _check_strategy(trainer.get("strategy"), is_cpu)
     _check_precision(trainer, is_cpu)
     if is_cpu and trainer.get("sync_batchnorm"):
@@ -85,8 +91,14 @@ def _number(devices: Any) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _check_launcher(devices: int) -> None:
-    """Refuses another number of devices than torchrun has started processes."""
+def _check_launcher(devices: int, nodes: int) -> None:
+    """Refuses nodes that nothing has started processes on, and another number of devices than torchrun has started."""
+    if nodes > 1 and not any(name in os.environ for name in _RENDEZVOUS):
+        raise UserError(
+            f"trainer.num_nodes {nodes}, but no launcher has started this process, and it would wait for the other "
+            f"nodes for ever; start it by torchrun --nnodes {nodes} or sbatch --nodes {nodes}, or give "
+            "--trainer.num_nodes 1"
+        )
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     started = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -98,9 +110,16 @@ def _check_launcher(devices: int) -> None:
 
 
 def _check_strategy(strategy: Any, is_cpu: bool) -> None:
-    """Refuses strategies that need a GPU, and those whose place fsdp2 has."""
+    """Refuses strategies that there are not, that need a GPU, that train out of sight, and whose place fsdp2 has."""
     name = _name(strategy)
     short = name.rpartition(".")[2]
+    if isinstance(strategy, str) and short.islower() and strategy not in (*StrategyRegistry, *_STRATEGIES):
+        raise UserError(f"trainer.strategy {name!r} is not known; {nearest(name, _STRATEGIES)}")
+    if _start_method(strategy) != "popen":
+        raise UserError(
+            f"trainer.strategy {name!r} trains in processes that hand nothing back to this one, which measures the "
+            "best checkpoint; give --trainer.strategy ddp, which starts the command once for each device"
+        )
     if is_cpu and short.lower().startswith("deepspeed"):
         raise UserError(f"trainer.strategy {name!r} needs a GPU, and this is a run on the CPU; give ddp or fsdp2")
     if short == "ModelParallelStrategy" or (short.lower().startswith("fsdp") and short != "fsdp2"):
@@ -111,6 +130,13 @@ def _check_strategy(strategy: Any, is_cpu: bool) -> None:
         )
 
 
+def _start_method(strategy: Any) -> str:
+    """How Lightning would start further processes: by "popen" unless something else is asked for."""
+    if isinstance(strategy, Mapping):
+        return str((strategy.get("init_args") or {}).get("start_method") or "popen")
+    return next((way for way in ("spawn", "fork", "notebook") if f"_{way}" in str(strategy)), "popen")
+
+
 def _name(strategy: Any) -> str:
     return str(strategy.get("class_path") if isinstance(strategy, Mapping) else strategy or "auto")
 
@@ -118,6 +144,11 @@ def _name(strategy: Any) -> str:
 def _check_precision(trainer: Mapping[str, Any], is_cpu: bool) -> None:
     """Refuses a precision that the device lacks."""
     precision = trainer.get("precision")
+    if precision == "16-true":
+        raise UserError(
+            "trainer.precision '16-true' keeps moments of gradients in float16, in which their squares vanish; give "
+            f"{'bf16-mixed' if is_cpu else '16-mixed, bf16-mixed'}, or 32-true"
+        )
     if precision in _SCALED and is_cpu:
         raise UserError(
             f"trainer.precision {precision!r} needs a GPU, and this is a run on the CPU; give bf16-mixed, or 32-true"

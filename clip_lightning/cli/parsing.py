@@ -28,7 +28,9 @@ def refusals() -> Iterator[None]:
         if said := next((one for one in chain if is_users_mistake(one)), None):
             raise UserError(str(said)) from error
         if isinstance(cause := chain[-1], ModuleNotFoundError):
-            raise UserError(f"package {cause.name!r} is not installed; pip install {cause.name}") from error
+            # Lightning's own says what is missing, and names no module.
+            known = cause.name and f"package {cause.name!r} is not installed; pip install {cause.name}"
+            raise UserError(known or with_suggestion(str(cause))) from error
         # While parts are built, a refused value is the user's, whoever's part refuses it.
         is_unknown = isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause)
         if is_unknown or isinstance(cause, ValueError | MisconfigurationException | OSError):

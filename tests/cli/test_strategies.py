@@ -23,6 +23,8 @@ IN_PARTS = "{class_path: clip_lightning.strategy.FullySharded, init_args: {shard
 PLAIN_STEPS = ["--model.optimizer", "{class_path: torch.optim.SGD, init_args: {lr: 0.5}}"]
 EXACT = ["--trainer.precision", "64-true", "--trainer.gradient_clip_val", "0.5", *PLAIN_STEPS]
 
+HALF = ["--model.optimizer", "{class_path: HalfPrecisionAdamW, init_args: {lr: 5.0e-3}}"]
+
 
 def fit_as_one(run_dir, *arguments):
     assert main(["fit", "--config", TINY, "--run_dir", str(run_dir), *map(str, arguments)]) == 0
@@ -117,17 +119,20 @@ def test_statistics_of_batches_are_those_of_all_processes(tmp_path, capfd):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_lower_precisions_train_and_go_on_exactly(precision, tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
-    fit_as_one(whole, "--trainer.precision", precision)
+    arguments = ["--trainer.precision", precision, *(HALF if precision == "bf16-true" else [])]
+    fit_as_one(whole, *arguments)
     pid = os.fork()
     if not pid:
         strike("forward", 9, 9, 1)
-        os._exit(main(["fit", "--config", TINY, "--run_dir", str(run), "--trainer.precision", precision]))
+        os._exit(main(["fit", "--config", TINY, "--run_dir", str(run), *arguments]))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
-    fit_as_one(run, "--trainer.precision", precision)
+    fit_as_one(run, *arguments)
     assert equal(checkpoint(whole)["state_dict"], checkpoint(run)["state_dict"])
     assert values(whole) == values(run)
-    assert fit_as_two(TINY, tmp_path / "divided", "fsdp2", "--trainer.precision", precision) == [0, 0]
+    assert fit_as_two(TINY, tmp_path / "divided", "fsdp2", *arguments) == [0, 0]
     losses = [journal.metrics(path / "journal.jsonl")["val/loss"].value for path in (whole, tmp_path / "divided")]
+    scale = checkpoint(whole)["state_dict"]["model.logit_scale"]
+    assert scale != torch.tensor(1 / 0.07).log().to(scale.dtype), "each step is less than half of its last place"
     # bfloat16 has eight bits; where it is rounded differs with the number of processes.
     assert losses[1] == pytest.approx(losses[0], rel=2**-5)
 
@@ -136,10 +141,16 @@ def test_lower_precisions_train_and_go_on_exactly(precision, tmp_path):
     ("arguments", "words"),
     [
         (["--trainer.precision", "16-mixed"], ["'16-mixed' needs a GPU", "bf16-mixed"]),
+        (["--trainer.precision", "16-true"], ["'16-true'", "bf16-mixed"]),
+        (["--trainer.precision", "bf16-true"], ["bf16-true", "AdamW", "HalfPrecisionAdamW"]),
         (["--trainer.strategy", "fsdp"], ["'fsdp' needs a GPU", "fsdp2"]),
         (["--trainer.strategy", "ModelParallelStrategy"], ["'ModelParallelStrategy'", "fsdp2"]),
         (["--trainer.strategy", "deepspeed_stage_2"], ["'deepspeed_stage_2' needs a GPU", "ddp"]),
-        (["--trainer.strategy", "fsdp3"], ["fsdp3"]),
+        (["--trainer.strategy", "fsdp3"], ["'fsdp3' is not known", "'fsdp2'"]),
+        (["--trainer.strategy", "ddp_spawn"], ["'ddp_spawn'", "--trainer.strategy ddp"]),
+        (["--trainer.strategy", "{class_path: DDPStrategy, init_args: {start_method: fork}}"], ["DDPStrategy", "ddp"]),
+        (["--trainer.precision", "transformer-engine"], ["transformer_engine"]),
+        (["--trainer.num_nodes", "2"], ["trainer.num_nodes 2", "torchrun --nnodes 2"]),
         (["--trainer.sync_batchnorm", "true"], ["trainer.sync_batchnorm true needs GPUs", "false"]),
         (["--trainer.devices", "3"], ["batch_size 16", "3 processes", "15"]),
         (["--trainer.devices", "0"], ["devices"]),
