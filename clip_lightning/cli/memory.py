@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import torch
 
 from clip_lightning.cli.errors import UserError
@@ -46,8 +47,14 @@ def what_to_lower(cli: Any) -> str:
     pairs = max(1, cli.datamodule.batch_size // world)
     at_once = min(pairs, getattr(task, "micro_batch_size", None) or pairs)
     fixed, each = estimate(task)
-    advice = [f"model.micro_batch_size {max(1, at_once // 2)}"] if at_once > 1 else []
-    advice.append("model.image_tuning.gradient_checkpointing and model.text_tuning.gradient_checkpointing true")
+    # At most half, and no more than memory would hold by the estimate.
+    smaller = max(1, min(at_once // 2, (_whole_memory(cli.trainer.strategy.root_device) - fixed) // each))
+    advice = [f"model.micro_batch_size {smaller}"] if at_once > 1 else []
+    tunings = {f"model.{tower}_tuning": cli.config.model[f"{tower}_tuning"] for tower in ("image", "text")}
+    if kept := [
+        f"{key}.gradient_checkpointing" for key, tuning in tunings.items() if not tuning.gradient_checkpointing
+    ]:
+        advice.append(f"{' and '.join(kept)} true")
     if str(cli.trainer.precision) == "32-true":
         advice.append("trainer.precision bf16-mixed")
     return (
@@ -63,6 +70,11 @@ def estimate(task: Any) -> tuple[int, int]:
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     fixed = 4 * (sum(parameter.numel() for parameter in parameters) + 3 * trained)
     return fixed, sum(part.activation_bytes for part in model_cost(task.model))
+
+
+def _whole_memory(device: torch.device) -> int:
+    """Bytes of a GPU, or of this machine, whoever has them."""
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else int(psutil.virtual_memory().total)
 
 
 def _gib(size: float) -> str:
