@@ -30,8 +30,12 @@ class Batch:
     views: dict[str, "Batch"] = field(default_factory=dict)
 
     def split(self, size: int) -> list["Batch"]:
-        """Its pairs in parts of ``size``, in order; the last part may have fewer."""
-        columns = {name: torch.split(getattr(self, name), size) for name in self._tensors()}
+        """Its pairs in order, in parts of at most ``size``: as few as there can be, and equal up to one pair.
+
+        A part of a single pair, of which BatchNorm may know no spread, is not left over.
+        """
+        count = -(-len(self) // size)
+        columns = {name: torch.tensor_split(getattr(self, name), count) for name in self._tensors()}
         views = {name: view.split(size) for name, view in self.views.items()}
         return [
             Batch(

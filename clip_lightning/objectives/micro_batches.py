@@ -25,7 +25,7 @@ def encode_in_micro_batches(
         objective: What is learned.
         model: The model.
         batch: This process's pairs.
-        size: Pairs in a part, at least 1; the last one may have fewer. None: all at once.
+        size: Pairs in a part at most, at least 1. None: all at once.
 
     Returns:
         What ``objective.encode`` returns for the batch.

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from small_pairs import CONTEXT, END, START, VOCABULARY, small_batch, small_model
 from torch import nn
 
+from clip_lightning.batch import Batch
 from clip_lightning.objectives import BagOfWordsPrediction, Captioning, encode_in_micro_batches
 
 PAIRS = 12
@@ -110,7 +111,11 @@ def one_of_two(rank, folder):
         loss = step(small_batch(PAIRS).split(PAIRS // 2)[rank])
         loss.backward()
         with torch.no_grad():
-            uneven = small_batch(PAIRS).split(7)[rank]
+            # The first has 7 pairs, the other 5.
+            place = (slice(7), slice(7, None))[rank]
+            uneven = Batch(
+                **{name: column[place] for name, column in vars(small_batch(PAIRS)).items() if name != "views"}
+            )
             held_out = objective.reduce(model, objective.encode(model, uneven))["loss"]
         trained = [parameter.grad for parameter in step.parameters() if parameter.grad is not None]
         found[kind] = [loss.detach(), held_out, [*trained, *objective.buffers()]]
