@@ -1,8 +1,9 @@
 """Probes of a few images a class, and how many of them zero-shot classification is worth."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -56,7 +57,8 @@ class FewShot(Evaluator):
         shots: Training images of a class.
         seeds: Of the draws, three at least, which a mean over one would not show the spread of.
         stage: "pooled" is what the image encoder returns, "features" that projected into the shared space.
-        zero_shot: Whether to compare with zero-shot classification, by the test set's own templates.
+        zero_shot: Whether to compare with zero-shot classification, by the test set's own templates, where the model
+            takes texts.
         full: Whether the curve ends with the probe of all training images, as ``LinearProbe`` makes it.
         device: Where large sets are fitted, such as "cuda".
         name: First part of the results' names.
@@ -91,9 +93,16 @@ class FewShot(Evaluator):
         self.train, self.val, self.test = train, val, test
         self.shots, self.seeds = sorted(set(shots)), list(dict.fromkeys(seeds))
         self.stage, self.zero_shot, self.full, self.device = stage, zero_shot, full, device
-        self.needs = frozenset({"class_scores"} if zero_shot else ())
         self.prefix = f"{name}/{test.name}"
         self.reports = [f"{self.prefix}/{self._metric(number)}" for number in reversed(self.shots)]
+
+    def without(self, lacking: Collection[str]) -> Self:
+        """The probes alone, if the model scores no classes."""
+        if not self.zero_shot or "class_scores" not in lacking:
+            return self
+        probes = copy.copy(self)
+        probes.zero_shot = False
+        return probes
 
     def collect(self, context: Context) -> Shots:
         """Rows of all parts, and the zero-shot figure.

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import timm
@@ -224,7 +225,8 @@ def test_an_image_encoder_alone_is_measured_by_probes(folder, monkeypatch, capsy
         draw(folder / "pets" / ("cat", "dog")[number % 2] / f"{number}.png", seed=number)
     pets = {"class_path": "LabelledFolders", "init_args": {"path": "pets", "templates": ["a {}"]}}
     probe = {"class_path": "LinearProbe", "init_args": {"train": pets, "test": pets}}
-    (folder / "more.yaml").write_text(yaml.dump({"evaluators": {"probe": probe}}))
+    shots = {"class_path": "FewShot", "init_args": {"train": pets, "test": pets, "shots": [1, 2], "full": False}}
+    (folder / "more.yaml").write_text(yaml.dump({"evaluators": {"probe": probe, "shots": shots}}))
     more = "--config", "more.yaml"
     assert main(arguments(*more, checkpoints=("timm:test_vit",))) == 2
     error = capsys.readouterr().err
@@ -232,9 +234,31 @@ def test_an_image_encoder_alone_is_measured_by_probes(folder, monkeypatch, capsy
     assert "encode" not in error
     assert not (folder / "out").exists()
     assert main(arguments(*more, checkpoints=("model.ckpt", "timm:test_vit"))) == 0
-    assert "not measured of timm:test_vit: scenes" in capsys.readouterr().err
-    kinds = {(row.model, row.name.split("/")[0]) for row in read_results("out/results.json")}
-    assert kinds == {("model.ckpt", "zero_shot"), ("model.ckpt", "linear_probe"), ("timm:test_vit", "linear_probe")}
+    error = capsys.readouterr().err
+    assert error.count("timm:test_vit not measured: scenes\n") == 1
+    assert error.count("timm:test_vit measured without zero-shot classification: shots\n") == 1
+    rows = {(row.model, row.name.split("/")[0]): row for row in read_results("out/results.json")}
+    probes = {(model, probe) for model in ("model.ckpt", "timm:test_vit") for probe in ("linear_probe", "few_shot")}
+    assert rows.keys() == {("model.ckpt", "zero_shot"), *probes}
+    assert "zero-shot classification: model.ckpt" in (folder / "out" / "report.md").read_text()
+
+
+def test_the_listing_needs_no_checkpoint_and_no_reader_to_the_end(folder, monkeypatch, capsys):
+    monkeypatch.chdir(Path(clip_lightning.__file__).parents[1])
+    assert main(["evaluate", "--list"]) == 0
+    listing = capsys.readouterr().out
+    assert main(["evaluate", "--checkpoint", "model.ckpt", "--list"]) == 0
+    assert capsys.readouterr().out == listing
+    assert main(["evaluate", "--lst"]) == 2
+    assert "did you mean --list?" in capsys.readouterr().err
+    assert main(["evaluate", "--config", "configs/evaluate/quick.yaml"]) == 2
+    assert "--checkpoint is missing" in capsys.readouterr().err
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "clip_lightning", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from toy import Labels
 
 from clip_lightning.data import Digits
 from clip_lightning.data.features import Features
-from clip_lightning.evaluation import FewShot, LinearProbe, linear_probe
+from clip_lightning.evaluation import FewShot, LinearProbe, ZeroShot, linear_probe
 
 
 class Encoded:
@@ -103,6 +103,16 @@ def test_without_zero_shot_no_text_is_asked_for(digits):
     (row,) = run(evaluator, Encoded())
     assert set(row.details) == {"kind", "points"}
     assert row.protocol["c"].endswith("drawn from train")
+
+
+def test_of_a_model_without_texts_the_probes_remain(digits):
+    evaluator = FewShot(digits["train"], digits["test"], shots=(1,), full=False, stage="features")
+    assert evaluator.without({"text_embeds"}) is evaluator
+    probes = evaluator.without({"class_scores", "text_embeds"})
+    assert set(run(probes, Encoded())[0].details) == {"kind", "points"}
+    assert evaluator.zero_shot
+    assert LinearProbe(digits["train"], digits["test"]).without({"class_scores"}) is not None
+    assert ZeroShot(digits["test"]).without({"class_scores"}) is None
 
 
 def test_more_shots_than_images_are_refused(digits):

@@ -209,6 +209,15 @@ def test_zero_shot_is_set_against_the_probes_of_a_supervised_model():
     assert "above the probe of timm:r on 2 of 2 data sets" in text
 
 
+def test_few_shots_of_several_encoders_are_in_one_picture_with_the_zero_shot_of_those_that_take_texts():
+    alone = {key: value for key, value in DETAILS[6].items() if not key.startswith("zero_shot")}
+    of = {"a": DETAILS[6], "timm:r": alone}
+    rows = {name: [row("few_shot", "dtd", "accuracy_of_4_shots", details=one)] for name, one in of.items()}
+    found = page(*(Evaluated(name, own) for name, own in rows.items()))
+    assert len(found.pictures) == 3
+    assert "With 4 images a class: a 40.0 %, timm:r 40.0 %. Dashed, zero-shot classification: a 30.0 %." in found.text
+
+
 def test_results_as_read_from_a_file_are_drawn_alike(tmp_path):
     rows = [row("evaluator", "a", details=DETAILS[0]), row("evaluator", "b", details=DETAILS[3])]
     rows.append(row("evaluator", "other", value=math.inf, items=np.ones(3)))

@@ -41,11 +41,16 @@ def _draw(axes: Axes, row: Result) -> None:
     axes.plot(shots, mean, color=BLUE)
     if zero_shot is not None:
         _draw_level(axes, 100 * float(zero_shot), rises_from_below=100 * float(zero_shot) >= mean[0])
+    label_shots(axes, shots)
+    axes.set_ylim(0, 100)
+
+
+def label_shots(axes: Axes, shots: Sequence[float]) -> None:
+    """A logarithmic axis with a mark at each number of images a class."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(shots))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{shot:.0f}" for shot in shots])
-    axes.set_ylim(0, 100)
     axes.tick_params(axis="x", colors=INK)
 
 

@@ -9,6 +9,7 @@ from clip_lightning.reports.evaluation.class_details import class_blocks, confus
 from clip_lightning.reports.evaluation.comparison import difference_plot, difference_table, side_by_side
 from clip_lightning.reports.evaluation.evaluated import Evaluated, Family, families
 from clip_lightning.reports.evaluation.few_shot import few_shot_plot
+from clip_lightning.reports.evaluation.few_shot_models import few_shot_models_plot
 from clip_lightning.reports.evaluation.forest import forest_plot
 from clip_lightning.reports.evaluation.protocols import missing_section, protocol_section
 from clip_lightning.reports.evaluation.summary import summary
@@ -56,6 +57,7 @@ def _comparison(models: Sequence[Evaluated]) -> list[Section]:
     if any(model.comparisons for model in models[1:]):
         plots = (difference_plot(model, models[0].name) for model in models[1:])
         blocks += [*filter(None, plots), difference_table(models)]
+    blocks += [few_shots] if (few_shots := few_shot_models_plot(models)) else []
     return [Section("The models compared", blocks)]
 
 
