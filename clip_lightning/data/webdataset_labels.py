@@ -8,6 +8,7 @@ from clip_lightning.data.class_names import read_class_names
 from clip_lightning.data.folder_files import folder_name
 from clip_lightning.data.labelled import LabelledDataset, Metric
 from clip_lightning.data.shards import Shards
+from clip_lightning.refusal import did_you_mean
 from clip_lightning.text import read_templates
 
 
@@ -80,7 +81,7 @@ def _shards(folder: Path) -> list[str]:
     except (OSError, ValueError):
         raise ValueError(
             f"{folder} has no nshards.txt with the number of its shards; it is to be a folder as clip_benchmark "
-            "writes them"
+            f"writes them{did_you_mean(folder)}"
         ) from None
     return [str(folder / f"{shard}.tar") for shard in range(number)]
 
