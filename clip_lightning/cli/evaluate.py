@@ -196,9 +196,12 @@ def _conclude(
     options: argparse.Namespace,
 ) -> None:
     """Compares the models with the first, writes what was found, tracks it, and prints it."""
+    # Before anything that could fail is done with them.
+    folder.write(measured)
     first, *others = measured
     models = [first, *(replace(other, comparisons=compare(other.rows, first.rows)) for other in others)]
-    page = folder.write(models)
+    folder.write(models)
+    page = folder.write_page(models)
     if not options.no_tracking:
         folder.track(models, page)
     print_results(models, {evaluator.reports[0] for evaluator in evaluators.values()})

@@ -150,6 +150,19 @@ def test_images_that_cannot_be_read_have_their_reasons(folder, capsys):
     assert main(arguments("--evaluators.scenes", "null", "--evaluators.pets", more)) == 0
     assert "1 image of pets cannot be read: empty file (1)" in capsys.readouterr().err
     assert "empty file (1)" in (folder / "out" / "report.md").read_text()
+    written = json.loads((folder / "out" / "results.json").read_text())["unreadable"]
+    assert written == [{"source": "pets", "reasons": {"empty file": 1}, "model": ""}]
+
+
+def test_figures_are_there_though_their_comparison_fails(folder, monkeypatch):
+    def fail(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr("clip_lightning.cli.evaluate.compare", fail)
+    write_model(folder / "other.ckpt", seed=1)
+    with pytest.raises(RuntimeError):
+        main(arguments(checkpoints=("model.ckpt", "other.ckpt")))
+    assert {row.model for row in read_results("out/results.json")} == {"model.ckpt", "other.ckpt"}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +187,10 @@ def test_labels_tell_paths_apart_in_few_words(paths, labels):
         (["--evaluators.scenes", "null"], "there are no evaluators; name a file of them"),
         (["--evaluators.scenes.datset", "1"], "did you mean 'dataset'?"),
         (["--evaluators.other", "{class_path: ZeroShott}"], "did you mean 'ZeroShot'?"),
+        (["--evaluators.other", "{class_path: ZeroShot, init_args: {dataset: Digits, templates: [x]}}"],
+         "evaluator 'other' (ZeroShot): template 'x' has no place for the name"),
+        (["--evaluators.other", "{class_path: ZeroShot, init_args: {dataset: Digits, templats: [x]}}"],
+         "evaluator 'other' (ZeroShot): "),
         (["--evaluators.other", "{class_path: Retrieval, init_args: {source: {class_path: ShapeScenesLabels}}}"],
          "'ShapeScenesLabels' is of another kind than what belongs there"),
         (["--evaluators.other", yaml.dump(CONFIG["evaluators"]["scenes"], default_flow_style=True)],

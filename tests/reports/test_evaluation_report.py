@@ -85,7 +85,7 @@ def test_the_summary_gives_means_ends_and_what_is_missing():
 
 
 def test_missing_samples_have_their_reasons():
-    found = page(Evaluated("m", ROWS, unreadable={"voc2007": "empty file (3)"}))
+    found = page(Evaluated("m", ROWS, unreadable={"voc2007": {"empty file": 3}}))
     assert table(found, "Model", "Data set", "Missing") == [["m", "PASCAL VOC 2007", "3", "14,976", "empty file (3)"]]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from clip_lightning.reports.document import Block, Facts, Folded, Row, Section, Table
 from clip_lightning.reports.evaluation.evaluated import Evaluated
-from clip_lightning.reports.evaluation.wording import data_set
+from clip_lightning.reports.evaluation.wording import data_set, reasons_text
 from clip_lightning.results import Result
 
 _MOST_ITEMS = 12
@@ -31,7 +31,13 @@ def missing_section(models: Sequence[Evaluated]) -> Section | None:
     """Samples and data sets that were not evaluated; None if there are none."""
     samples = {
         (model.name, row.source): Row(
-            (model.name, data_set(row), f"{row.missing:,}", f"{row.n:,}", model.unreadable.get(row.source, "—"))
+            (
+                model.name,
+                data_set(row),
+                f"{row.missing:,}",
+                f"{row.n:,}",
+                reasons_text(model.unreadable.get(row.source, {})),
+            )
         )
         for model in models
         for row in model.rows

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from clip_lightning.reference.published import titles
 from clip_lightning.results import Result, printed, printed_interval, printed_number
@@ -20,6 +21,7 @@ FAMILIES = {
 }
 """Families of figures by the name of their evaluator, in the order of a report; all others follow."""
 
+_MOST_REASONS = 3
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -57,6 +59,14 @@ def told_apart(rows: Sequence[Result]) -> list[str]:
 def counted(number: int, noun: str) -> str:
     """A number of things: "1 sample", "3 samples"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def reasons_text(counts: Mapping[str, int]) -> str:
+    """Why images cannot be read, the most frequent reasons first, each with the number of its images."""
+    ordered = Counter(counts).most_common()
+    shown = [f"{reason} ({count:,})" for reason, count in ordered[:_MOST_REASONS]]
+    others = sum(count for _, count in ordered[_MOST_REASONS:])
+    return ", ".join([*shown, *([f"other reasons ({others:,})"] if others else [])]) or "—"
 
 
 def superscript(number: int) -> str:
