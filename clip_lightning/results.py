@@ -36,7 +36,7 @@ class Result:
         model: Which of several models it is of; empty where there is one.
         strata: Class of each item where the value is the mean over classes of their means.
         clusters: What each item depends on together with others, such as the image of a caption.
-        unit: Of the value, such as "nats"; empty for fractions and their differences, which are printed in percent.
+        unit: Of the value, such as "nats", in the plural; empty for fractions and their differences, in percent.
     """
 
     name: str
@@ -211,7 +211,8 @@ def _aligned(cells: Sequence[Sequence[str]]) -> str:
 
 def printed(value: float, unit: str = "") -> str:
     """A value to read: a fraction in percent without a sign, anything else to four digits with its unit."""
-    return f"{printed_number(value, unit)} {unit}".rstrip()
+    number = printed_number(value, unit)
+    return f"{number} {unit.removesuffix('s') if number == '1' else unit}".rstrip()
 
 
 def printed_number(value: float, unit: str = "") -> str:
@@ -221,6 +222,12 @@ def printed_number(value: float, unit: str = "") -> str:
     if not unit:
         return f"{100 * value:.1f}"
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 sample", "3 samples", "3 classes"."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 def printed_p(p_value: float | None) -> str:

@@ -46,8 +46,8 @@ class EvaluationFolder:
         # A call that was ended before it found anything binds no later one.
         if folder.results.is_file() and (differing := differing_keys(read_config(folder.config), resolved)):
             raise UserError(
-                f"{folder.path} holds results of another configuration: {', '.join(differing[:5])} differ; "
-                "choose another --output"
+                f"{folder.path} holds results of a configuration that differs in {', '.join(differing[:5])}; choose "
+                "another --output"
             )
         write_atomically(folder.config, to_yaml(resolved).encode())
         start = describe_start({"threads": torch.get_num_threads()})

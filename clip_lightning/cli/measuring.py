@@ -21,8 +21,8 @@ from clip_lightning.interchange import Pretrained
 from clip_lightning.interchange.openai import ARCHIVE
 from clip_lightning.models.paper_names import paper_name
 from clip_lightning.reports.evaluation import Evaluated
-from clip_lightning.reports.evaluation.wording import counted, reasons_text
-from clip_lightning.results import Result
+from clip_lightning.reports.evaluation.wording import reasons_text
+from clip_lightning.results import Result, counted
 
 
 def measure(

@@ -23,7 +23,7 @@ from clip_lightning.evaluation.labelled_rows import (
 from clip_lightning.evaluation.labels import label_names
 from clip_lightning.evaluation.metrics import MULTI_LABEL, NO_INTERVAL, value_of
 from clip_lightning.evaluation.probe import linear_probe
-from clip_lightning.results import Result
+from clip_lightning.results import Result, counted
 from clip_lightning.stats import t_interval
 
 
@@ -144,8 +144,8 @@ class FewShot(Evaluator):
             name = label_names(self.train)[int(counts.argmin())]
             validation = "" if self.val is not None else f", and {needed - most} to choose the penalty on"
             raise ValueError(
-                f"{self.train.name!r} has {counts.min()} training images of {name!r}, too few for {most} shots"
-                f"{validation}; give fewer shots, or more images"
+                f"{self.train.name!r} has {counts.min()} training images of {name!r}, too few for "
+                f"{counted(most, 'shot')}{validation}; give fewer shots, or more images"
             )
 
     def _result(self, point: Point, collected: Shots) -> Result:
@@ -170,9 +170,9 @@ class FewShot(Evaluator):
             "train": part_text(self.train, collected.train),
             "shots": shots,
             "seeds": self.seeds,
-            "c": f"chosen for each draw on {min(shots, VALIDATED)} images a class, drawn from {source}",
+            "c": f"chosen for each draw on {counted(min(shots, VALIDATED), 'image')} a class, drawn from {source}",
             "classifier": "logistic regression by L-BFGS, fitted to the shots",
         }
 
     def _metric(self, shots: int) -> str:
-        return f"{self.test.metric}_of_{shots}_shots"
+        return f"{self.test.metric}_of_{shots}_shot{'s' if shots > 1 else ''}"

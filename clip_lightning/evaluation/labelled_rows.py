@@ -10,6 +10,7 @@ from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.evaluation.base import Context
 from clip_lightning.evaluation.labels import check_labels, check_names, label_names
 from clip_lightning.evaluation.probe import untrained_classes
+from clip_lightning.results import counted
 
 
 class LabelledRows(NamedTuple):
@@ -93,4 +94,5 @@ def part_text(dataset: LabelledDataset, rows: LabelledRows) -> str:
     occurring = int(rows.target.any(axis=0).sum()) if rows.target.ndim == 2 else len(set(rows.target.tolist()))
     absent = len(label_names(dataset)) - occurring
     lost = f", {rows.missing} not read" if rows.missing else ""
-    return f"{dataset.split}, {len(rows.target):,} images{lost}" + (f", none of {absent} classes" if absent else "")
+    without = f", none of {counted(absent, 'class')}" if absent else ""
+    return f"{dataset.split}, {counted(len(rows.target), 'image')}{lost}{without}"

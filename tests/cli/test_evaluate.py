@@ -219,7 +219,7 @@ def test_a_folder_of_another_configuration_is_left_alone(folder, capsys):
     assert main(arguments()) == 0
     before = (folder / "out" / "results.json").read_bytes()
     assert main(arguments("--evaluators.scenes.templates", '["a {}"]')) == 2
-    assert "evaluators.scenes.init_args.templates differ; choose another --output" in capsys.readouterr().err
+    assert "differs in evaluators.scenes.init_args.templates; choose another --output" in capsys.readouterr().err
     assert (folder / "out" / "results.json").read_bytes() == before
 
 

@@ -44,7 +44,7 @@ ROWS = [
     row("linear_probe", "cifar10", value=0.961, protocol=PROBE),
     row("linear_probe", "voc2007", "mean_average_precision_11_point", 0.87, n=4952, protocol=PROBE),
     row("calibration", "cifar10", "negative_log_likelihood", 1.4321, interval=(1.4, 1.5), unit="nats"),
-    row("retrieval", "pairs", "text_to_image_median_rank", 3.5, interval=(3, 4), unit="rank"),
+    row("retrieval", "pairs", "text_to_image_median_rank", 3.5, interval=(3, 4), unit="ranks"),
 ]
 
 
@@ -58,7 +58,7 @@ def test_every_result_is_in_the_table_of_its_family():
         ["shapes", "mean per class accuracy", "nan", "—", "10,000", "0"],
         ["CIFAR-10", "accuracy", "96.1", "95.1-97.1", "10,000", "0"],
         ["PASCAL VOC 2007", "mean average precision (11 points)", "87.0", "86.0-88.0", "4,952", "0"],
-        ["pairs", "text to image median rank", "3.5 rank", "3-4", "10,000", "0"],
+        ["pairs", "text to image median rank", "3.5 ranks", "3-4", "10,000", "0"],
         ["CIFAR-10", "negative log likelihood", "1.432 nats", "1.4-1.5", "10,000", "0"],
     ]
 
@@ -135,7 +135,7 @@ DETAILS = [
     [
         (DETAILS[0], "shapes +10.0 points (overconfident)"),
         (DETAILS[1], "shapes 25.0 to 10.0 %"),
-        (DETAILS[2], "shapes 40.0 to 40.0 % with 1 templates"),
+        (DETAILS[2], "shapes 40.0 to 40.0 % with 1 template"),
         (DETAILS[3], f"Most often {NASTY} for b: 75.0 %"),
         (DETAILS[4], "the median is 25.0 %, below one half: 1, never right: 0"),
         (DETAILS[5], "the chosen one is orange"),

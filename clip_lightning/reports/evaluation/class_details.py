@@ -7,7 +7,7 @@ import numpy as np
 from clip_lightning.reports.document import Block, Folded, Plot, Row, Table
 from clip_lightning.reports.evaluation.wording import data_set
 from clip_lightning.reports.style import BLUE, FAINT, INK, RULE, new_figure, plot, styled
-from clip_lightning.results import Result, printed
+from clip_lightning.results import Result, counted, printed
 
 _ENDS, _MOST_PAIRS = 20, 10
 _LETTERS = 34
@@ -82,9 +82,9 @@ def _cut(name: str) -> str:
 def _caption(known: Sequence[dict[str, str | float]], name: str, without: int) -> str:
     values = np.array([_accuracy(one) for one in known])
     shown = f" The worst and the best {_ENDS} are drawn." if len(known) > 2 * _ENDS else ""
-    empty = f" {without} classes have no samples." if without else ""
+    empty = f" {counted(without, 'class')} without samples." if without else ""
     return (
-        f"Accuracy of the {len(known):,} classes of {name}: the median is "
+        f"Accuracy of the {counted(len(known), 'class')} of {name}: the median is "
         f"{printed(float(np.median(values)))} %, below one half: {int((values < 0.5).sum()):,}, "
         f"never right: {int((values == 0).sum()):,}.{shown}{empty}"
     )

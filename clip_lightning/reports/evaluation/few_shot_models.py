@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from clip_lightning.reports.document import Plot
 from clip_lightning.reports.evaluation.evaluated import Evaluated, families
 from clip_lightning.reports.evaluation.few_shot import label_shots
-from clip_lightning.reports.evaluation.wording import counted
 from clip_lightning.reports.style import PALETTE, new_figure, plot, styled
-from clip_lightning.results import printed
+from clip_lightning.results import counted, printed
 
 Curve = dict[str, Any]
 Means = Float[np.ndarray, "shots"]

@@ -2,7 +2,7 @@
 
 from clip_lightning.reports.document import Row, Table
 from clip_lightning.reports.evaluation.evaluated import Family, Measured
-from clip_lightning.reports.evaluation.wording import data_set, metric_title, shown_interval, signed, superscript
+from clip_lightning.reports.evaluation.wording import data_set, metric_title, shown, shown_interval, signed, superscript
 from clip_lightning.results import printed
 
 MOST_ROWS = 60
@@ -39,7 +39,7 @@ def _cells(one: Measured, notes: list[str], shows_reference: bool) -> list[str]:
     cells = [
         data_set(row) if one.is_deciding else "",
         metric_title(row.metric),
-        printed(row.value, row.unit),
+        shown(row.value, row.unit),
         shown_interval(row),
         f"{row.n:,}",
         f"{row.missing:,}",
