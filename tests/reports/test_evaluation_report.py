@@ -136,8 +136,8 @@ DETAILS = [
         (DETAILS[0], "shapes +10.0 points (overconfident)"),
         (DETAILS[1], "shapes 25.0 to 10.0 %"),
         (DETAILS[2], "shapes 40.0 to 40.0 % with 1 template"),
-        (DETAILS[3], f"Most often {NASTY} for b: 75.0 %"),
-        (DETAILS[4], "the median is 25.0 %, below one half: 1, never right: 0"),
+        (DETAILS[3], f"most often {NASTY} for b, 75.0 % of its samples"),
+        (DETAILS[4], "the median of 1 class is 25.0 %, below one half: 1, never right: 0"),
         (DETAILS[5], "the chosen one is orange"),
         (DETAILS[6], "Zero-shot is worth 2.8 images a class on shapes"),
     ],
@@ -146,7 +146,7 @@ DETAILS = [
 def test_details_are_drawn_and_the_caption_says_what_is_found(details, said):
     found = page(Evaluated("m", [row("evaluator", "shapes", details=details)]))
     assert said in found.text
-    assert len(found.pictures) == (details["kind"] != "confusions")
+    assert len(found.pictures) == (details["kind"] not in ("confusions", "per_class"))
     assert "script" not in found.tags
 
 
@@ -170,6 +170,17 @@ def test_many_data_sets_have_a_forest_and_zero_shot_stands_beside_probes():
         "above it on 0, within 3 points of it on 4. Correlation r = 1.00 (1.00 to 1.00), slope 1.00 (1.00 to 1.00)."
         in found.text
     )
+
+
+def test_what_is_easily_misread_is_explained():
+    rows = [row("out_of_distribution", "shapes_words", "area_under_roc", 0.2)]
+    rows += [row("zero_shot", "dtd", interval=None, method="none: all are equal"), row("zero_shot", "mnist", value=0.6)]
+    text = page(Evaluated("m", [*rows, *as_probes(rows[1:2], lambda _: 0.8)])).text
+    assert "An area below 50: the model is surer of images of none of the classes than of known ones (shapes_wo" in text
+    assert "Intervals: wilson.\nNo interval: accuracy of DTD: all are equal." in text
+    assert "against the probes of the same model from two data sets" in text
+    assert "here only DTD is." in text
+    assert "An area below 50" not in page(Evaluated("m", ROWS)).text
 
 
 def models():

@@ -70,9 +70,14 @@ def superscript(number: int) -> str:
     return str(number).translate(_SUPERSCRIPTS)
 
 
+def with_minus(text: str) -> str:
+    """Numbers with the sign that belongs to them."""
+    return text.replace("-", _MINUS)
+
+
 def shown(value: float, unit: str = "") -> str:
     """A value in a table, with the sign that belongs to numbers."""
-    return printed(value, unit).replace("-", _MINUS)
+    return with_minus(printed(value, unit))
 
 
 def with_unit(value: float, unit: str) -> str:
@@ -84,7 +89,7 @@ def shown_interval(row: Result) -> str:
     """The 95 % interval of a result; with a dash, unless there is a sign that it could be taken for."""
     if row.interval is None:
         return "—"
-    text = printed_interval(row).replace("-", _MINUS)
+    text = with_minus(printed_interval(row))
     return text if _MINUS in text else text.replace(" to ", "\N{EN DASH}")
 
 
