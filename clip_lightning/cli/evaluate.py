@@ -127,7 +127,7 @@ def _parser() -> VerbParser:
     )
     parser.add_argument("--batch_size", type=int, default=256, help="images encoded at once (%(default)s)")
     parser.add_argument("--num_workers", type=int, help="processes that decode images; by default the spare CPUs")
-    parser.add_argument("--num_threads", type=int, help="threads of PyTorch on the CPU")
+    parser.add_argument("--num_threads", type=int, help="threads on the CPU, of encoders and of probes")
     parser.add_argument(
         *("--published_as",), metavar="MODEL",
         help="the paper's model that the page sets the figures beside, such as ViT-B/32; OpenAI's archives are known",
