@@ -20,7 +20,7 @@ from clip_lightning.evaluation.labelled_rows import (
     collect_rows,
     part_text,
 )
-from clip_lightning.evaluation.labels import label_names
+from clip_lightning.evaluation.labels import label_names, right_protocol
 from clip_lightning.evaluation.metrics import MULTI_LABEL, NO_INTERVAL, value_of
 from clip_lightning.evaluation.probe import linear_probe
 from clip_lightning.results import Result, counted
@@ -48,7 +48,7 @@ class FewShot(Evaluator):
 
     The penalty is chosen by the search of ``LinearProbe``, on up to four images a class, no more than shots, which do
     not train. How many shots zero-shot classification is worth is in the details of the largest number's result, with
-    the whole curve.
+    the whole curve. Where the test set accepts several labels for an image, any of them is a hit.
 
     Args:
         train: Images to draw from.
@@ -114,26 +114,26 @@ class FewShot(Evaluator):
         check_trained(self.train, train)
         self._check_numbers(train)
         val = None if self.val is None else collect_rows(context, self.val, self.stage)
-        test = collect_rows(context, self.test, self.stage)
+        test = collect_rows(context, self.test, self.stage, is_rated=True)
         return Shots(train, val, test, self._zero_shot(context, test) if self.zero_shot else None)
 
     def compute(self, collected: Shots) -> list[Result]:
         """A result for each number of shots, the largest first, with the curve in its details."""
-        train, test = collected.train[:2], collected.test[:2]
+        train, test, right = collected.train[:2], collected.test[:2], collected.test.right
         val = None if collected.val is None else collected.val[:2]
         metric, device = self.test.metric, self.device
-        draws = [few_shot_values(train, val, test, self.shots, seed, metric, device) for seed in self.seeds]
+        draws = [few_shot_values(train, val, test, self.shots, seed, metric, device, right) for seed in self.seeds]
         points = [Point(shots, [draw[place] for draw in draws]) for place, shots in enumerate(self.shots)]
         rows = [self._result(point, collected) for point in reversed(points)]
         if self.full:
             val_rows, val_labels = val or (None, None)
-            full = linear_probe(*train, val_rows, val_labels, *test, metric=metric, device=device)
+            full = linear_probe(*train, val_rows, val_labels, *test, metric=metric, device=device, accepted=right)
             points.append(Point(len(train[1]) / len(label_names(self.train)), [full.value]))
         return [replace(rows[0], details=curve_details(points, collected.zero_shot)), *rows[1:]]
 
     def _zero_shot(self, context: Context, test: LabelledRows) -> float:
         scores = label_scores(context, self.test, self.test.prompts())
-        return value_of(self.test.metric, scores, test.target)
+        return value_of(self.test.metric, scores, test.target, test.right)
 
     def _check_numbers(self, train: LabelledRows) -> None:
         """Refuses a training set with too few images of a class."""
@@ -164,6 +164,7 @@ class FewShot(Evaluator):
 
     def _protocol(self, shots: int, collected: Shots) -> dict[str, Any]:
         source = self.train.split if self.val is None else self.val.split
+        right = collected.test.right
         return {
             "split": self.test.split,
             "stage": self.stage,
@@ -172,6 +173,7 @@ class FewShot(Evaluator):
             "seeds": self.seeds,
             "c": f"chosen for each draw on {counted(min(shots, VALIDATED), 'image')} a class, drawn from {source}",
             "classifier": "logistic regression by L-BFGS, fitted to the shots",
+            **({} if right is None else right_protocol(right)),
         }
 
     def _metric(self, shots: int) -> str:

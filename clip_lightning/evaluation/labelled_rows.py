@@ -2,13 +2,13 @@
 
 from typing import NamedTuple, get_args
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray as NDArray
 
 from clip_lightning.data.features import Stage
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.evaluation.base import Context
-from clip_lightning.evaluation.labels import check_labels, check_names, label_names
+from clip_lightning.evaluation.labels import accepted_labels, check_labels, check_names, label_names
 from clip_lightning.evaluation.probe import untrained_classes
 from clip_lightning.results import counted
 
@@ -20,11 +20,14 @@ class LabelledRows(NamedTuple):
         values: Rows of a stage of the model.
         target: Label of each, or 0 and 1 for each label.
         missing: Number of images that could not be read.
+        right: Whether each label counts as right for each image; None where the target says it all, as of images to
+            train with.
     """
 
     values: Float[NDArray, "images channels"]
     target: Int[NDArray, "images *labels"]
     missing: int
+    right: Bool[NDArray, "images labels"] | None = None
 
 
 def check_stage(stage: str) -> None:
@@ -55,8 +58,14 @@ def check_parts(test: LabelledDataset, **others: LabelledDataset | None) -> None
             )
 
 
-def collect_rows(context: Context, dataset: LabelledDataset, stage: Stage) -> LabelledRows:
+def collect_rows(context: Context, dataset: LabelledDataset, stage: Stage, is_rated: bool = False) -> LabelledRows:
     """Rows and labels of every image that can be read. Collective.
+
+    Args:
+        context: Gives the rows.
+        dataset: The images.
+        stage: Of which the rows are.
+        is_rated: Whether a classifier is rated on them, for which all labels that the data set accepts are needed.
 
     Raises:
         ValueError: If labels and names do not fit.
@@ -65,7 +74,8 @@ def collect_rows(context: Context, dataset: LabelledDataset, stage: Stage) -> La
     target = dataset.targets(features.index)
     # Here, where all processes see it, and not where one computes: the others would wait for the one that fails.
     check_labels(dataset, target)
-    return LabelledRows(features.values, target, len(features.missing))
+    right = accepted_labels(dataset, features.index, target) if is_rated and target.ndim == 1 else None
+    return LabelledRows(features.values, target, len(features.missing), right)
 
 
 def check_trained(dataset: LabelledDataset, rows: LabelledRows) -> None:
