@@ -200,6 +200,7 @@ def test_labels_tell_paths_apart_in_few_words(paths, labels):
         (["--config", "misspelt.yaml"], "key evaluaters is not known; did you mean 'evaluators'?"),
         (["--evaluator", "x"], "did you mean --evaluators.NAME.KEY?"),
         (["--config", "scene.yaml"], "did you mean 'scenes.yaml'?"),
+        (["--evaluators.scenes.dataset.split", "tst"], "split 'tst' is not known; did you mean 'test'?"),
         (["--evaluators.scenes.dataset.split", "train"], "the split 'train' has scenes without"),
         (["--evaluators", "[1]"], "it is a mapping of names"),
         (["--checkpoint", "model.ckpt", "modle.ckpt"], "checkpoint 'modle.ckpt' does not exist"),
