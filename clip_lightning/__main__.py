@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -46,8 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Command line after the program's name; that of the process by default.
 
     Returns:
-        Exit code: 0, or 2 for a mistake in the input.
+        Exit code: 0, or 2 for a mistake in the input, or 141 where nobody reads on what is printed, as with ``head``.
     """
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        # Python would write the rest once more when it ends, and tell of the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Help, or the verb's function, which is imported only then."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         width = max(map(len, VERBS))
@@ -72,6 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(getattr(importlib.import_module(f"clip_lightning.cli.{module}"), function)(given))
 
     return run_verb(verb, do, rest)
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe that was closed at its other end; another one may be broken."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def _wrong_verb(verb: str, rest: Sequence[str]) -> str:

@@ -4,13 +4,14 @@ There is one rule, for files and arguments alike: a mapping with another ``class
 merges. A parser that overlays files itself keeps arguments of the class that was replaced.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from clip_lightning.refusal import did_you_mean
 
 Config = dict[str, Any]
 
@@ -58,7 +59,7 @@ def read_config(path: str | Path) -> Config:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        raise ValueError(f"config file {str(path)!r} does not exist{_nearest_file(path)}") from None
+        raise ValueError(f"config file {str(path)!r} does not exist{did_you_mean(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"config file {str(path)!r} cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -75,12 +76,6 @@ def read_config(path: str | Path) -> Config:
 def read_text(text: str) -> Any:
     """Plain data of YAML text, read as ``read_config`` reads files."""
     return yaml.load(text, _Loader)
-
-
-def _nearest_file(path: Path) -> str:
-    folder = path.parent if path.parent.is_dir() else Path()
-    near = difflib.get_close_matches(path.name, [item.name for item in folder.glob("*.yaml")], n=1)
-    return f"; did you mean {str(folder / near[0])!r}?" if near else ""
 
 
 def merge(base: Any, over: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ class Result:
         model: Which of several models it is of; empty where there is one.
         strata: Class of each item where the value is the mean over classes of their means.
         clusters: What each item depends on together with others, such as the image of a caption.
-        unit: Of the value, such as "nats"; empty for fractions and their differences, which are printed in percent.
+        unit: Of the value, such as "nats", in the plural; empty for fractions and their differences, in percent.
     """
 
     name: str
@@ -83,6 +83,20 @@ class Comparison:
     unit: str = ""
 
 
+class Unreadable(NamedTuple):
+    """Why samples of a data set could not be evaluated.
+
+    Args:
+        source: Name of the data set.
+        reasons: Number of its images by reason, of all its parts that were read.
+        model: Which of several models should have seen them; empty where there is one.
+    """
+
+    source: str
+    reasons: Mapping[str, int]
+    model: str = ""
+
+
 class Match(NamedTuple):
     """One image and its candidate captions, the most probable first.
 
@@ -99,8 +113,15 @@ class Match(NamedTuple):
     correct: Sequence[bool]
 
 
-def write_results(path: str | Path, rows: Sequence[Result], comparisons: Sequence[Comparison] = ()) -> None:
-    """Writes rows as strict JSON, complete or not at all: ``{"format": 1, "results": [...], "comparisons": [...]}``.
+def write_results(
+    path: str | Path,
+    rows: Sequence[Result],
+    comparisons: Sequence[Comparison] = (),
+    unreadable: Sequence[Unreadable] = (),
+) -> None:
+    """Writes rows as strict JSON, complete or not at all: ``{"format": 1, "results": [...]}``.
+
+    ``"comparisons"`` and ``"unreadable"`` follow where there are any.
 
     JSON has no NaN and no infinity; they are written as the strings "nan", "inf" and "-inf", which lose nothing.
 
@@ -108,12 +129,15 @@ def write_results(path: str | Path, rows: Sequence[Result], comparisons: Sequenc
         path: File to write or replace; its folder exists.
         rows: Results in the order in which they are to be read.
         comparisons: What was compared between models.
+        unreadable: Why samples are missing.
     """
     names = [item.name for item in fields(Result) if item.name not in ("items", "strata", "clusters")]
     content: dict[str, Any] = {"format": FORMAT}
     content["results"] = [{name: _plain(getattr(row, name)) for name in names} for row in rows]
     if comparisons:
         content["comparisons"] = [_plain(asdict(one)) for one in comparisons]
+    if unreadable:
+        content["unreadable"] = [_plain(one._asdict()) for one in unreadable]
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
 
@@ -187,7 +211,8 @@ def _aligned(cells: Sequence[Sequence[str]]) -> str:
 
 def printed(value: float, unit: str = "") -> str:
     """A value to read: a fraction in percent without a sign, anything else to four digits with its unit."""
-    return f"{printed_number(value, unit)} {unit}".rstrip()
+    number = printed_number(value, unit)
+    return f"{number} {unit.removesuffix('s') if number == '1' else unit}".rstrip()
 
 
 def printed_number(value: float, unit: str = "") -> str:
@@ -197,6 +222,12 @@ def printed_number(value: float, unit: str = "") -> str:
     if not unit:
         return f"{100 * value:.1f}"
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 sample", "3 samples", "3 classes"."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 def printed_p(p_value: float | None) -> str:

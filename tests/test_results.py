@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from clip_lightning.files import write_atomically
-from clip_lightning.results import Comparison, Result, format_comparisons, format_table, read_results, write_results
+from clip_lightning.results import (
+    Comparison,
+    Result,
+    counted,
+    format_comparisons,
+    format_table,
+    printed,
+    read_results,
+    write_results,
+)
 
 ROW = Result(
     name="zero_shot/shapes/accuracy",
@@ -89,9 +98,11 @@ def test_the_table_shows_percent_interval_and_counts():
 
 
 def test_what_is_no_fraction_is_shown_with_its_unit():
-    table = format_table([row(value=1.43215, interval=(1.4, 1.5), unit="nats"), row(value=12_345.0, unit="rank")])
+    table = format_table([row(value=1.43215, interval=(1.4, 1.5), unit="nats"), row(value=12_345.0, unit="ranks")])
     assert table.splitlines()[2].split()[1:5] == ["1.432", "nats", "1.4", "to"]
-    assert table.splitlines()[3].split()[1:3] == ["12,345", "rank"]
+    assert table.splitlines()[3].split()[1:3] == ["12,345", "ranks"]
+    assert printed(1.0, "ranks") == "1 rank"
+    assert [counted(1, "class"), counted(0, "shot"), counted(2000, "class")] == ["1 class", "0 shots", "2,000 classes"]
 
 
 def test_an_empty_table_is_its_head():

@@ -3,13 +3,32 @@
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from clip_lightning.refusal import is_refusal
 
 
 class UserError(Exception):
     """A mistake in the input that has already been put into words for the user."""
+
+
+@contextmanager
+def named(place: str) -> Iterator[None]:
+    """Whatever mistake is met meanwhile is told with its place.
+
+    Args:
+        place: Such as "evaluator 'pets'".
+
+    Raises:
+        UserError: If there is one.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_users_mistake(error):
+            raise
+        raise UserError(f"{place}: {error}") from error
 
 
 def run_verb(verb: str, main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:

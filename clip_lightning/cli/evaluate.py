@@ -2,10 +2,9 @@
 
 import argparse
 import difflib
-import itertools
 import os
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +20,7 @@ from clip_lightning.cli.evaluation_folder import EvaluationFolder, print_results
 from clip_lightning.cli.evaluators import KEYS, build_evaluators, check_left_out, show_help
 from clip_lightning.cli.measuring import measure
 from clip_lightning.cli.served import served_by
-from clip_lightning.cli.trained import VerbParser, add_model_options, open_model, workers
+from clip_lightning.cli.trained import VerbParser, add_model_options, device_of, open_model, workers
 from clip_lightning.config import Config
 from clip_lightning.evaluation import Evaluator
 from clip_lightning.evaluation.comparison import compare
@@ -55,29 +54,30 @@ def main(arguments: Sequence[str]) -> int:
     config, flags = compose(configured, KEYS)
     if flags:
         return show_help(flags)
-    if "--list" in others:
-        print(list_datasets(root=_listing_parser().parse(others).data_root))
-        return 0
     options = _parser().parse(others)
+    if options.list:
+        print(list_datasets(root=options.data_root))
+        return 0
     check_left_out(configured)
-    _check_published(options.published_as)
     _check_options(options)
+    device = device_of(options.device)
     evaluators, resolved = build_evaluators(_with_data(config, options), options.allow_module)
     resolved = {"checkpoint": options.checkpoint, **resolved}
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
     with _processes() as rank:
+        # All of them, on the CPU: a mistake in the last is told before the first is measured.
         each = [argparse.Namespace(**{**vars(options), "checkpoint": one}) for one in options.checkpoint]
-        first = open_model(each[0])
-        # The others are loaded twice: a mistake in the last is told before the first is measured, and one is kept.
-        served = served_by(itertools.chain([first], map(open_model, each[1:])), evaluators)
+        loaded = deque(open_model(own, "cpu") for own in each)
+        served = served_by([pretrained.scorer for pretrained in loaded], evaluators)
         folder = EvaluationFolder.open(options.output, resolved) if rank == 0 else None
         models = []
-        for own, label, possible in zip(each, labels_of(options.checkpoint), served, strict=True):
-            pretrained = first if own is each[0] else open_model(own)
+        for own, label, (possible, left_out) in zip(each, labels_of(options.checkpoint), served, strict=True):
+            pretrained = loaded.popleft()  # What was measured is forgotten.
+            pretrained.model.to(device)
             models.append(measure(own, pretrained, possible, label, rank))
-            if rank == 0 and (left_out := evaluators.keys() - possible.keys()):
-                print(f"not measured of {own.checkpoint}: {', '.join(sorted(left_out))}", file=sys.stderr)
+            for line in left_out if rank == 0 else []:
+                print(f"{own.checkpoint} {line}", file=sys.stderr)
         if folder is not None:
             _conclude(folder, models, evaluators, options)
     return 0
@@ -106,21 +106,18 @@ def labels_of(checkpoints: Sequence[str]) -> list[str]:
     return [str(Path(*(path[first:last] or path))) for path in parts]
 
 
-def _listing_parser() -> VerbParser:
-    """What ``--list`` goes with; nothing else is needed for it."""
+def _parser() -> VerbParser:
     parser = VerbParser("evaluate", DESCRIPTION)
-    parser.add_argument("--list", action="store_true", help="say which data sets are here, and how to get the others")
+    parser.add_argument(
+        *("--list",), action="store_true",
+        help="say which data sets are here, and how to get the others; nothing else is done",
+    )  # fmt: skip
     parser.add_argument(
         *("--data_root",), default=DATA_ROOT, help='folder that stands for "data/" in configurations (%(default)s)'
     )
-    return parser
-
-
-def _parser() -> VerbParser:
-    parser = _listing_parser()
     parser.add_argument("--download", action="store_true", help="let torchvision fetch what it can of the data sets")
     several = "checkpoints of runs, or what else clip_lightning.load takes; several are compared with the first"
-    add_model_options(parser, several, nargs="+")
+    add_model_options(parser, several, is_required=False, nargs="+")
     # These two are taken out before the others are read.
     parser.add_argument("--config", metavar="FILE", help="file of evaluators; several add theirs")
     parser.add_argument("--evaluators.NAME.KEY", metavar="VALUE", help="changes one; null takes it out")
@@ -130,7 +127,7 @@ def _parser() -> VerbParser:
     )
     parser.add_argument("--batch_size", type=int, default=256, help="images encoded at once (%(default)s)")
     parser.add_argument("--num_workers", type=int, help="processes that decode images; by default the spare CPUs")
-    parser.add_argument("--num_threads", type=int, help="threads of PyTorch on the CPU")
+    parser.add_argument("--num_threads", type=int, help="threads on the CPU, of encoders and of probes")
     parser.add_argument(
         *("--published_as",), metavar="MODEL",
         help="the paper's model that the page sets the figures beside, such as ViT-B/32; OpenAI's archives are known",
@@ -151,6 +148,9 @@ def _check_published(name: str | None) -> None:
 
 def _check_options(options: argparse.Namespace) -> None:
     """Refuses what could not be measured or told apart."""
+    if options.checkpoint is None:
+        raise UserError("--checkpoint is missing: name a run's checkpoint, or what else clip_lightning.load takes")
+    _check_published(options.published_as)
     if options.batch_size < 1:
         raise UserError(f"--batch_size {options.batch_size} must be 1 at least")
     workers(options.num_workers)
@@ -196,9 +196,12 @@ def _conclude(
     options: argparse.Namespace,
 ) -> None:
     """Compares the models with the first, writes what was found, tracks it, and prints it."""
+    # Before anything that could fail is done with them.
+    folder.write(measured)
     first, *others = measured
     models = [first, *(replace(other, comparisons=compare(other.rows, first.rows)) for other in others)]
-    page = folder.write(models)
+    folder.write(models)
+    page = folder.write_page(models)
     if not options.no_tracking:
         folder.track(models, page)
     print_results(models, {evaluator.reports[0] for evaluator in evaluators.values()})

@@ -12,7 +12,7 @@ from clip_lightning.config import Config, differing_keys, read_config, to_yaml
 from clip_lightning.files import write_atomically
 from clip_lightning.reports.evaluation import Evaluated, evaluation_report
 from clip_lightning.reports.rendering import write_report
-from clip_lightning.results import format_comparisons, format_table, write_results
+from clip_lightning.results import Unreadable, format_comparisons, format_table, write_results
 from clip_lightning.tracking.logger import MLflowTracker
 from clip_lightning.tracking.provenance import Start, add_start, describe_start
 from clip_lightning.tracking.run_folder import RunFolder
@@ -46,22 +46,30 @@ class EvaluationFolder:
         # A call that was ended before it found anything binds no later one.
         if folder.results.is_file() and (differing := differing_keys(read_config(folder.config), resolved)):
             raise UserError(
-                f"{folder.path} holds results of another configuration: {', '.join(differing[:5])} differ; "
-                "choose another --output"
+                f"{folder.path} holds results of a configuration that differs in {', '.join(differing[:5])}; choose "
+                "another --output"
             )
         write_atomically(folder.config, to_yaml(resolved).encode())
         start = describe_start({"threads": torch.get_num_threads()})
         add_start(folder.provenance, start)
         return cls(folder, start)
 
-    def write(self, models: Sequence[Evaluated]) -> list[Path]:
-        """Writes the results, and the page in its two forms.
+    def write(self, models: Sequence[Evaluated]) -> None:
+        """Writes the results, in place of those that were written before."""
+        missing = [
+            Unreadable(source, reasons, model.rows[0].model)
+            for model in models
+            for source, reasons in model.unreadable.items()
+        ]
+        comparisons = [one for model in models for one in model.comparisons]
+        write_results(self.folder.results, [row for model in models for row in model.rows], comparisons, missing)
+
+    def write_page(self, models: Sequence[Evaluated]) -> list[Path]:
+        """Writes the page in its two forms.
 
         Returns:
-            The files of the page, HTML first.
+            Its files, HTML first.
         """
-        comparisons = [one for model in models for one in model.comparisons]
-        write_results(self.folder.results, [row for model in models for row in model.rows], comparisons)
         facts = {"command": self.start["command"], "date": self.start["date"]}
         return write_report(self.folder.path, evaluation_report(models, facts))
 

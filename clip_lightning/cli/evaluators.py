@@ -2,12 +2,13 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import jsonargparse
 from torchvision.datasets import VisionDataset
 
 from clip_lightning.cli.compose import compose
-from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.errors import UserError, named
 from clip_lightning.cli.keys import check_names, nearest
 from clip_lightning.cli.parsing import refusals
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
@@ -36,21 +37,55 @@ def build_evaluators(config: Config, allow_modules: Collection[str] = ()) -> tup
         ValueError: If the configuration names what is no part.
     """
     check_names(config, [key for key in KEYS if key != "config"], "")
-    named = config.get("evaluators") or {}
-    if not isinstance(named, Mapping):
-        raise UserError(f"evaluators is a {type(named).__name__}; it is a mapping of names to evaluators")
-    named = {name: one for name, one in named.items() if one is not None}
-    if not named:
+    given = config.get("evaluators") or {}
+    if not isinstance(given, Mapping):
+        raise UserError(f"evaluators is a {type(given).__name__}; it is a mapping of names to evaluators")
+    given = {name: one for name, one in given.items() if one is not None}
+    if not given:
         raise UserError("there are no evaluators; name a file of them, as in --config configs/evaluate/quick.yaml")
-    config = {**config, "evaluators": named}
-    check_parts(config, allow_modules)
-    parser = _parser()
+    check_parts({"evaluators": given}, allow_modules)
+    others = {key: value for key, value in config.items() if key != "evaluators"}
     with refusals():
-        parsed = parser.parse_object(config)
-        resolved: Config = read_text(parser.dump(parsed, skip_unset=False))
-        evaluators: dict[str, Evaluator] = parser.instantiate(parsed, instantiators=_INSTANTIATORS).evaluators
+        resolved = _resolved(_parser().parse_object(others))
+    built = {name: _build(f"evaluator {name!r}{_of_class(one)}", {name: one}) for name, one in given.items()}
+    resolved["evaluators"] = {name: own["evaluators"][name] for name, (_, own) in built.items()}
+    evaluators = {name: evaluator for name, (evaluator, _) in built.items()}
     _check_prefixes(evaluators)
     return evaluators, resolved
+
+
+def name_mistaken(config: Config) -> None:
+    """Finds which of the evaluators of a run is refused, if one is: of the whole, the parser does not tell it.
+
+    Args:
+        config: The run's, which was refused.
+
+    Raises:
+        UserError: With the place of the evaluator and its class.
+    """
+    for stage, listed in (config.get("evaluation") or {}).items():
+        for number, one in enumerate(listed if isinstance(listed, list) else [], 1):
+            _build(f"evaluation.{stage}, evaluator {number}{_of_class(one)}", {"evaluator": one})
+
+
+def _build(place: str, given: Config) -> tuple[Evaluator, Config]:
+    """A single evaluator, and its configuration with all defaults."""
+    parser = _parser()
+    with named(place), refusals():
+        parsed = parser.parse_object({"evaluators": given})
+        (evaluator,) = parser.instantiate(parsed, instantiators=_INSTANTIATORS).evaluators.values()
+        return evaluator, _resolved(parsed)
+
+
+def _resolved(parsed: jsonargparse.Namespace) -> Config:
+    resolved: Config = read_text(_parser().dump(parsed, skip_unset=False))
+    return resolved
+
+
+def _of_class(one: Any) -> str:
+    """The class of an evaluator in its configuration, in brackets."""
+    class_path = one.get("class_path") if isinstance(one, Mapping) else one
+    return f" ({str(class_path).rpartition('.')[2]})" if class_path else ""
 
 
 def check_left_out(arguments: Sequence[str]) -> None:

@@ -125,6 +125,10 @@ def with_suggestion(message: str) -> str:
     group = re.search(r"Group '(\w+)' does not accept option '([\w.]+)'", message)
     if group and group[1] == "trainer":
         return f"key trainer.{group[2]} is not known; {nearest(group[2], _parameters(Trainer))}"
+    choice = re.search(r"Parser key \"([\w.]+)\": Expected a typing\.Literal\[(.*)\]\. Got value: (.*)$", message)
+    if choice:
+        known = re.findall(r"'([^']*)'", choice[2])
+        return f"{message[: choice.start()]}{choice[1]} {choice[3]!r} is not known; {nearest(choice[3], known)}"
     name = re.search(r"Expected a dot import path string: (\w+)", message)
     if name:
         place = message.split(" Does not validate")[0].split(": Expected")[0]

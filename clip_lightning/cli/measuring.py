@@ -3,13 +3,14 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
 
+from clip_lightning.cli.errors import named
 from clip_lightning.cli.trained import workers
 from clip_lightning.data import CenterCrop
 from clip_lightning.evaluation import Evaluator
@@ -20,9 +21,8 @@ from clip_lightning.interchange import Pretrained
 from clip_lightning.interchange.openai import ARCHIVE
 from clip_lightning.models.paper_names import paper_name
 from clip_lightning.reports.evaluation import Evaluated
-from clip_lightning.results import Result
-
-_MOST_REASONS = 3
+from clip_lightning.reports.evaluation.wording import reasons_text
+from clip_lightning.results import Result, counted
 
 
 def measure(
@@ -46,39 +46,40 @@ def measure(
     tower = image_tower_hash(model)
     cache = FeatureCache(options.cache, tower, tell)
     rows: list[Result] = []
-    unreadable: dict[str, Counter[str]] = {}
-    told: set[str] = set()
-    for evaluator in evaluators.values():
+    unreadable: dict[str, tuple[str, Mapping[int, str]]] = {}
+    for name, evaluator in evaluators.items():
         with _bar(rank) as progress:
             how = ImagePass(
                 *(model, CenterCrop.of(model.pixels), options.batch_size, workers(options.num_workers)), progress
             )
             # A context for each: what is kept is read again in no time, and many data sets would fill the memory.
             context = LiveContext(pretrained.scorer, how, cache)
-            collected = evaluator.collect(context)
-        for fingerprint, (name, missing) in context.unreadable.items():
-            if missing and fingerprint not in told:
-                told.add(fingerprint)
-                counts = Counter(missing.values())
-                unreadable[name] = unreadable.get(name, Counter()) + counts
-                images = f"1 image of {name}" if len(missing) == 1 else f"{len(missing):,} images of {name}"
-                tell(f"{images} cannot be read: {_reasons(counts)}")
+            with named(f"evaluator {name!r}"):
+                collected = evaluator.collect(context)
+        for fingerprint, (source, missing) in context.unreadable.items():
+            if missing and fingerprint not in unreadable:
+                reasons = reasons_text(Counter(missing.values()))
+                tell(f"{counted(len(missing), 'image')} of {source} cannot be read: {reasons}")
+            unreadable[fingerprint] = source, missing
         if rank == 0:
-            rows += [replace(row, model=label) for row in evaluator.compute(collected)]
+            with named(f"evaluator {name!r}"):
+                rows += [replace(row, model=label) for row in evaluator.compute(collected)]
     return Evaluated(
         name=label or options.checkpoint,
         rows=[*rows, *averages_of(rows)],
         facts=_facts(pretrained, tower),
         published_as=options.published_as or _recognised(pretrained),
-        unreadable={name: _reasons(counts) for name, counts in unreadable.items()},
+        unreadable=_by_source(unreadable.values()),
     )
 
 
-def _reasons(counts: Counter[str]) -> str:
-    """Why images cannot be read, the most frequent reasons first, each with the number of its images."""
-    shown = [f"{reason} ({count:,})" for reason, count in counts.most_common(_MOST_REASONS)]
-    others = sum(count for _, count in counts.most_common()[_MOST_REASONS:])
-    return ", ".join([*shown, *([f"other reasons ({others:,})"] if others else [])])
+def _by_source(missing: Iterable[tuple[str, Mapping[int, str]]]) -> dict[str, Counter[str]]:
+    """Numbers of images by reason, of all parts of a data set together."""
+    found: dict[str, Counter[str]] = {}
+    for source, reasons in missing:
+        if reasons:
+            found.setdefault(source, Counter()).update(reasons.values())
+    return found
 
 
 def _facts(pretrained: Pretrained, tower: str) -> dict[str, str]:

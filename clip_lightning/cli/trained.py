@@ -105,14 +105,18 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num_workers", type=int, help="processes that decode images; by default the spare CPUs")
 
 
-def open_model(options: argparse.Namespace) -> Pretrained:
+def open_model(options: argparse.Namespace, device: str | None = None) -> Pretrained:
     """The model that the options name, on its device.
+
+    Args:
+        options: Those of ``add_model_options``.
+        device: Another device than that of the options.
 
     Raises:
         UserError: If there is no such device.
         ValueError: If the checkpoint cannot be loaded.
     """
-    device = device_of(options.device)
+    device = device or device_of(options.device)
     pretrained = load(
         options.checkpoint,
         allow_modules=options.allow_module,

@@ -1,5 +1,6 @@
 """What fit, validate and test share: one configuration becomes a task, its data, a trainer and a run folder."""
 
+import copy
 import logging
 import numbers
 import tempfile
@@ -20,6 +21,7 @@ from clip_lightning.callbacks import Checkpoints, Guards, RunEvaluators, WeightA
 from clip_lightning.cli.compose import is_flag
 from clip_lightning.cli.devices import check_devices
 from clip_lightning.cli.errors import UserError
+from clip_lightning.cli.evaluators import name_mistaken
 from clip_lightning.cli.keys import with_suggestion
 from clip_lightning.cli.parsing import refusals
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
@@ -166,8 +168,13 @@ def build_cli(verb: str, config: Config, allow_modules: Collection[str] = ()) ->
     register_strategy()
     check_parts(config, allow_modules)
     check_devices(config)
-    with refusals():
-        return _parse(verb, _with_list_of_sources(config))
+    try:
+        with refusals():
+            # A copy, since the parser changes what it is given.
+            return _parse(verb, _with_list_of_sources(copy.deepcopy(config)))
+    except UserError:
+        name_mistaken(config)
+        raise
 
 
 def _with_list_of_sources(config: Config) -> Config:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from clip_lightning.data.packed import PackedTexts
 from clip_lightning.data.shard_layout import IMAGE_EXTENSIONS
+from clip_lightning.refusal import did_you_mean
 
 _SHOWN = 5
 
@@ -38,7 +39,7 @@ def list_folder(folder: Path) -> Listing:
                 if not entry.name.startswith("."):
                     (folders if entry.is_dir() else files).append(entry.name)
     except OSError as error:
-        raise ValueError(f"cannot read the folder {folder}: {error.strerror}") from None
+        raise ValueError(f"cannot read the folder {folder}: {error.strerror}{did_you_mean(folder)}") from None
     return Listing(sorted(folders), sorted(files))
 
 

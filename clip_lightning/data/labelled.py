@@ -38,7 +38,8 @@ class LabelledDataset(HasSpec, ABC):
         pooled: Label of each class that is scored, where several finer classes stand for one label: the best of them
             is its score. None where classes are labels.
         known_names: Names that are known to be those of some labels, wherever the list of names comes from. Evaluation
-            refuses a list in another order, as one that is sorted as text, where "10" comes before "3".
+            refuses a list in another order, as one that is sorted as text, where "10" comes before "3". Only sets whose
+            labels are numbers take them: where a class is a folder or a word, its name stands beside it.
         published_size: Number of samples that publications report, or None.
     """
 

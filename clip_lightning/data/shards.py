@@ -40,6 +40,8 @@ class Shards(Source):
         caption_extension: Extension of the member with the captions. The whole text is one caption, without the white
             space around it, unless ``caption_column`` is given.
         caption_column: Column, or columns, with a caption or a list of captions, if that member is a JSON object.
+        caption_on_each_line: Whether each line of a text is a caption of its own, as clip_benchmark writes its sets for
+            retrieval.
         name: Short name for logs; by default the name of the first shard's folder.
         cache_dir: Folder for indexes that are not found beside their shard; by default they are stored beside it.
 
@@ -54,10 +56,14 @@ class Shards(Source):
         image_extensions: list[str] | None = None,
         caption_extension: str = "txt",
         caption_column: list[str] | str | None = None,
+        caption_on_each_line: bool = False,
         name: str | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
         self._layout = _layout(image_extensions, caption_extension, caption_column)
+        if caption_on_each_line and caption_column is not None:
+            raise ValueError("caption_on_each_line is for texts, and caption_column for JSON; give one of them")
+        self._is_caption_a_line = caption_on_each_line
         shards = _find(path)
         cache = None if cache_dir is None else Path(cache_dir)
         self._indexes = [index_shard(shard, self._layout, cache) for shard in shards]
@@ -68,6 +74,7 @@ class Shards(Source):
     def fingerprint(self) -> str:
         """SHA-256 of the layout and of each shard's index, which has offset, size and checksum of every sample."""
         content = [asdict(self._layout), [index.digest for index in self._indexes]]
+        content += ["caption on each line"] if self._is_caption_a_line else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @property
@@ -84,13 +91,20 @@ class Shards(Source):
         """
         shard, number = self._place(index)
         image, caption = shard.read(number)
-        return RawSample(image, self._layout.captions(caption, f"{shard.path} sample {number}"))
+        return RawSample(image, self._captions(caption, f"{shard.path} sample {number}"))
 
     def captions(self) -> Iterator[str]:
         """Every caption once, in the order of the indices, without reading images."""
         for index in range(len(self)):
             shard, number = self._place(index)
-            yield from self._layout.captions(shard.read_caption(number), f"{shard.path} sample {number}")
+            yield from self._captions(shard.read_caption(number), f"{shard.path} sample {number}")
+
+    def _captions(self, content: bytes, place: str) -> tuple[str, ...]:
+        """The captions in the content of a caption member."""
+        captions = self._layout.captions(content, place)
+        if not self._is_caption_a_line:
+            return captions
+        return tuple(line.strip() for text in captions for line in text.splitlines() if line.strip())
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -8,6 +8,7 @@ from clip_lightning.data.class_names import read_class_names
 from clip_lightning.data.folder_files import folder_name
 from clip_lightning.data.labelled import LabelledDataset, Metric
 from clip_lightning.data.shards import Shards
+from clip_lightning.refusal import did_you_mean
 from clip_lightning.text import read_templates
 
 
@@ -25,6 +26,7 @@ class WebdatasetLabels(LabelledDataset):
         class_names: As ``read_class_names`` takes them; by default the folder's.
         name: Short name, part of a metric's key; by default that of the folder without "wds_" and "vtab-".
         metric: The metric that models are compared by on this set.
+        known_names: Names that are known to be those of some labels; a list of names in another order is refused.
         published_size: Number of samples that publications report; another one is told of.
 
     Raises:
@@ -39,6 +41,7 @@ class WebdatasetLabels(LabelledDataset):
         class_names: list[str | list[str]] | str | Path | None = None,
         name: str | None = None,
         metric: Metric = "accuracy",
+        known_names: dict[int, str] | None = None,
         published_size: int | None = None,
     ) -> None:
         path = Path(path)
@@ -47,6 +50,7 @@ class WebdatasetLabels(LabelledDataset):
         self.name = self.source.name = name or folder_name(path).removeprefix("wds_").removeprefix("vtab-")
         self.split = split
         self.metric = metric
+        self.known_names = known_names or {}
         given = path / "classnames.txt" if class_names is None else class_names
         self.class_names = [one.names for one in read_class_names(given)]
         own = path / "zeroshot_classification_templates.txt"
@@ -70,7 +74,12 @@ def _check_kind(path: Path) -> None:
     file = path / "dataset_type.txt"
     kind = file.read_text("utf-8").strip() if file.is_file() else "classification"
     if kind != "classification":
-        raise ValueError(f"{path} is of the type {kind!r}; only sets with one label a sample are read")
+        remedy = (
+            f"; for Retrieval take Shards with path {path}/test/*.tar and caption_on_each_line"
+            if kind == "retrieval"
+            else ""
+        )
+        raise ValueError(f"{path} is of the type {kind!r}; only sets with one label a sample are read{remedy}")
 
 
 def _shards(folder: Path) -> list[str]:
@@ -80,7 +89,7 @@ def _shards(folder: Path) -> list[str]:
     except (OSError, ValueError):
         raise ValueError(
             f"{folder} has no nshards.txt with the number of its shards; it is to be a folder as clip_benchmark "
-            "writes them"
+            f"writes them{did_you_mean(folder)}"
         ) from None
     return [str(folder / f"{shard}.tar") for shard in range(number)]
 

@@ -1,8 +1,8 @@
 """The contract of an evaluator. It sees features and scores, never a model, so it runs alike in and after training."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol, Self
 
 from jaxtyping import Float
 from numpy import ndarray as NDArray
@@ -42,6 +42,14 @@ class Evaluator(HasSpec, ABC):
     prefix: str
     reports: Sequence[str]
     needs: frozenset[str] = frozenset()
+
+    def without(self, lacking: Collection[str]) -> Self | None:
+        """What can be measured of a model that does not serve some methods of ``Context``; None if nothing.
+
+        Args:
+            lacking: Names of the methods.
+        """
+        return None if self.needs & frozenset(lacking) else self
 
     @abstractmethod
     def collect(self, context: Context) -> Any:

@@ -12,6 +12,7 @@ from numpy import ndarray as NDArray
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.evaluation.accuracy import top_k_credit
 from clip_lightning.evaluation.base import Context
+from clip_lightning.evaluation.calibration_interval import ERROR_METHOD, error_interval
 from clip_lightning.evaluation.class_scores import OneLabelEvaluator, Scored, collect_scores
 from clip_lightning.evaluation.labels import check_names
 from clip_lightning.evaluation.metrics import NO_INTERVAL, Measured
@@ -24,7 +25,7 @@ from clip_lightning.evaluation.probabilities import (
     negative_log_likelihood,
     reliability,
 )
-from clip_lightning.results import Result
+from clip_lightning.results import Result, counted
 from clip_lightning.stats import bootstrap_interval, wilson_interval
 
 _FITTED = "_at_fitted_temperature"
@@ -97,7 +98,8 @@ class Calibration(OneLabelEvaluator):
             return results
         factor = fitted_temperature(validation.scores, validation.right)
         fitted = Measured(factor, None, "none: fitted on the validation set", None)
-        on = {"fitted_on": f"{self.validation.name}, {self.validation.split}, {len(validation.target)} images"}
+        images = counted(len(validation.target), "image")
+        on = {"fitted_on": f"{self.validation.name}, {self.validation.split}, {images}"}
         results.append(self.result("temperature", fitted, test, on, unit="times"))
         return [*results, *self._errors(test._replace(scores=test.scores / factor), _FITTED, on)]
 
@@ -107,9 +109,11 @@ class Calibration(OneLabelEvaluator):
         probabilities = np.exp(log_probabilities(scored.scores))
         hits = top_k_credit(scored.scores, scored.right, 1)
         bins = reliability(probabilities.max(axis=1), hits)
+        interval = error_interval(probabilities.max(axis=1), hits)
+        method = ERROR_METHOD if interval else NO_INTERVAL
         biased = "none: above 0 even where a model is calibrated"
         measured = {
-            "expected_calibration_error": Measured(bins.error(), None, biased, None),
+            "expected_calibration_error": Measured(bins.error(), interval, method, None),
             "classwise_calibration_error": Measured(
                 classwise_calibration_error(probabilities, scored.target), None, biased, None
             ),

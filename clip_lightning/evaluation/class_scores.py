@@ -17,6 +17,7 @@ from clip_lightning.evaluation.labels import (
     check_prompts,
     label_names,
     pool,
+    right_protocol,
 )
 from clip_lightning.evaluation.metrics import MULTI_LABEL, PER_CLASS, Measured
 from clip_lightning.results import Result
@@ -147,9 +148,8 @@ class ClassScoresEvaluator(Evaluator):
             protocol["published_size"] = self.dataset.published_size
         if self.dataset.pooled is not None:
             protocol["pooled"] = "a label has the score of the best of the finer classes that stand for it"
-        several = int((scored.right.sum(axis=1) > 1).sum())
-        if several and scored.target.ndim == 1:
-            protocol["right"] = f"any accepted class; {several} of {len(scored.target)} samples have more than one"
+        if scored.target.ndim == 1:
+            protocol |= right_protocol(scored.right)
         if absent := _without_images(self.dataset, scored):
             protocol["labels_without_images"] = absent
         return protocol

@@ -1,8 +1,9 @@
 """Probes of a few images a class, and how many of them zero-shot classification is worth."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -19,10 +20,10 @@ from clip_lightning.evaluation.labelled_rows import (
     collect_rows,
     part_text,
 )
-from clip_lightning.evaluation.labels import label_names
+from clip_lightning.evaluation.labels import label_names, right_protocol
 from clip_lightning.evaluation.metrics import MULTI_LABEL, NO_INTERVAL, value_of
 from clip_lightning.evaluation.probe import linear_probe
-from clip_lightning.results import Result
+from clip_lightning.results import Result, counted
 from clip_lightning.stats import t_interval
 
 
@@ -47,7 +48,7 @@ class FewShot(Evaluator):
 
     The penalty is chosen by the search of ``LinearProbe``, on up to four images a class, no more than shots, which do
     not train. How many shots zero-shot classification is worth is in the details of the largest number's result, with
-    the whole curve.
+    the whole curve. Where the test set accepts several labels for an image, any of them is a hit.
 
     Args:
         train: Images to draw from.
@@ -56,7 +57,8 @@ class FewShot(Evaluator):
         shots: Training images of a class.
         seeds: Of the draws, three at least, which a mean over one would not show the spread of.
         stage: "pooled" is what the image encoder returns, "features" that projected into the shared space.
-        zero_shot: Whether to compare with zero-shot classification, by the test set's own templates.
+        zero_shot: Whether to compare with zero-shot classification, by the test set's own templates, where the model
+            takes texts.
         full: Whether the curve ends with the probe of all training images, as ``LinearProbe`` makes it.
         device: Where large sets are fitted, such as "cuda".
         name: First part of the results' names.
@@ -91,9 +93,16 @@ class FewShot(Evaluator):
         self.train, self.val, self.test = train, val, test
         self.shots, self.seeds = sorted(set(shots)), list(dict.fromkeys(seeds))
         self.stage, self.zero_shot, self.full, self.device = stage, zero_shot, full, device
-        self.needs = frozenset({"class_scores"} if zero_shot else ())
         self.prefix = f"{name}/{test.name}"
         self.reports = [f"{self.prefix}/{self._metric(number)}" for number in reversed(self.shots)]
+
+    def without(self, lacking: Collection[str]) -> Self:
+        """The probes alone, if the model scores no classes."""
+        if not self.zero_shot or "class_scores" not in lacking:
+            return self
+        probes = copy.copy(self)
+        probes.zero_shot = False
+        return probes
 
     def collect(self, context: Context) -> Shots:
         """Rows of all parts, and the zero-shot figure.
@@ -105,26 +114,26 @@ class FewShot(Evaluator):
         check_trained(self.train, train)
         self._check_numbers(train)
         val = None if self.val is None else collect_rows(context, self.val, self.stage)
-        test = collect_rows(context, self.test, self.stage)
+        test = collect_rows(context, self.test, self.stage, is_rated=True)
         return Shots(train, val, test, self._zero_shot(context, test) if self.zero_shot else None)
 
     def compute(self, collected: Shots) -> list[Result]:
         """A result for each number of shots, the largest first, with the curve in its details."""
-        train, test = collected.train[:2], collected.test[:2]
+        train, test, right = collected.train[:2], collected.test[:2], collected.test.right
         val = None if collected.val is None else collected.val[:2]
         metric, device = self.test.metric, self.device
-        draws = [few_shot_values(train, val, test, self.shots, seed, metric, device) for seed in self.seeds]
+        draws = [few_shot_values(train, val, test, self.shots, seed, metric, device, right) for seed in self.seeds]
         points = [Point(shots, [draw[place] for draw in draws]) for place, shots in enumerate(self.shots)]
         rows = [self._result(point, collected) for point in reversed(points)]
         if self.full:
             val_rows, val_labels = val or (None, None)
-            full = linear_probe(*train, val_rows, val_labels, *test, metric=metric, device=device)
+            full = linear_probe(*train, val_rows, val_labels, *test, metric=metric, device=device, accepted=right)
             points.append(Point(len(train[1]) / len(label_names(self.train)), [full.value]))
         return [replace(rows[0], details=curve_details(points, collected.zero_shot)), *rows[1:]]
 
     def _zero_shot(self, context: Context, test: LabelledRows) -> float:
         scores = label_scores(context, self.test, self.test.prompts())
-        return value_of(self.test.metric, scores, test.target)
+        return value_of(self.test.metric, scores, test.target, test.right)
 
     def _check_numbers(self, train: LabelledRows) -> None:
         """Refuses a training set with too few images of a class."""
@@ -135,8 +144,8 @@ class FewShot(Evaluator):
             name = label_names(self.train)[int(counts.argmin())]
             validation = "" if self.val is not None else f", and {needed - most} to choose the penalty on"
             raise ValueError(
-                f"{self.train.name!r} has {counts.min()} training images of {name!r}, too few for {most} shots"
-                f"{validation}; give fewer shots, or more images"
+                f"{self.train.name!r} has {counts.min()} training images of {name!r}, too few for "
+                f"{counted(most, 'shot')}{validation}; give fewer shots, or more images"
             )
 
     def _result(self, point: Point, collected: Shots) -> Result:
@@ -155,15 +164,17 @@ class FewShot(Evaluator):
 
     def _protocol(self, shots: int, collected: Shots) -> dict[str, Any]:
         source = self.train.split if self.val is None else self.val.split
+        right = collected.test.right
         return {
             "split": self.test.split,
             "stage": self.stage,
             "train": part_text(self.train, collected.train),
             "shots": shots,
             "seeds": self.seeds,
-            "c": f"chosen for each draw on {min(shots, VALIDATED)} images a class, drawn from {source}",
+            "c": f"chosen for each draw on {counted(min(shots, VALIDATED), 'image')} a class, drawn from {source}",
             "classifier": "logistic regression by L-BFGS, fitted to the shots",
+            **({} if right is None else right_protocol(right)),
         }
 
     def _metric(self, shots: int) -> str:
-        return f"{self.test.metric}_of_{shots}_shots"
+        return f"{self.test.metric}_of_{shots}_shot{'s' if shots > 1 else ''}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray as NDArray
 
 from clip_lightning.evaluation.draws import drawn_per_class
@@ -36,7 +36,14 @@ class Point(NamedTuple):
 
 
 def few_shot_values(
-    train: Rows, val: Rows | None, test: Rows, shots: Sequence[int], seed: int, metric: str, device: str
+    train: Rows,
+    val: Rows | None,
+    test: Rows,
+    shots: Sequence[int],
+    seed: int,
+    metric: str,
+    device: str,
+    accepted: Bool[NDArray, "samples classes"] | None = None,
 ) -> list[float]:
     """A probe for each number of shots; more shots are the fewer ones and further images.
 
@@ -50,6 +57,7 @@ def few_shot_values(
         seed: Of the draw.
         metric: One of ``metrics.Metric``.
         device: Where PyTorch fits what is large.
+        accepted: Which classes count as right for each test sample; None for its label alone.
 
     Source: the validation images follow Zhou et al. 2022 (arXiv 2109.01134), section 4.1.
     """
@@ -62,7 +70,7 @@ def few_shot_values(
         validating = drawn_per_class(pool[1], min(number, VALIDATED), np.random.default_rng(seed))
         validation = pool[0][validating], pool[1][validating]
         classifier = best_fit(fit_penalties(*own, *validation, metric=metric, device=device)).classifier
-        values.append(value_of(metric, classifier.scores(test[0]), test[1]))
+        values.append(value_of(metric, classifier.scores(test[0]), test[1], accepted))
     return values
 
 

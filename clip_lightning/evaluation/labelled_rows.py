@@ -2,14 +2,15 @@
 
 from typing import NamedTuple, get_args
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray as NDArray
 
 from clip_lightning.data.features import Stage
 from clip_lightning.data.labelled import LabelledDataset
 from clip_lightning.evaluation.base import Context
-from clip_lightning.evaluation.labels import check_labels, check_names, label_names
+from clip_lightning.evaluation.labels import accepted_labels, check_labels, check_names, label_names
 from clip_lightning.evaluation.probe import untrained_classes
+from clip_lightning.results import counted
 
 
 class LabelledRows(NamedTuple):
@@ -19,11 +20,14 @@ class LabelledRows(NamedTuple):
         values: Rows of a stage of the model.
         target: Label of each, or 0 and 1 for each label.
         missing: Number of images that could not be read.
+        right: Whether each label counts as right for each image; None where the target says it all, as of images to
+            train with.
     """
 
     values: Float[NDArray, "images channels"]
     target: Int[NDArray, "images *labels"]
     missing: int
+    right: Bool[NDArray, "images labels"] | None = None
 
 
 def check_stage(stage: str) -> None:
@@ -54,8 +58,14 @@ def check_parts(test: LabelledDataset, **others: LabelledDataset | None) -> None
             )
 
 
-def collect_rows(context: Context, dataset: LabelledDataset, stage: Stage) -> LabelledRows:
+def collect_rows(context: Context, dataset: LabelledDataset, stage: Stage, is_rated: bool = False) -> LabelledRows:
     """Rows and labels of every image that can be read. Collective.
+
+    Args:
+        context: Gives the rows.
+        dataset: The images.
+        stage: Of which the rows are.
+        is_rated: Whether a classifier is rated on them, for which all labels that the data set accepts are needed.
 
     Raises:
         ValueError: If labels and names do not fit.
@@ -64,7 +74,8 @@ def collect_rows(context: Context, dataset: LabelledDataset, stage: Stage) -> La
     target = dataset.targets(features.index)
     # Here, where all processes see it, and not where one computes: the others would wait for the one that fails.
     check_labels(dataset, target)
-    return LabelledRows(features.values, target, len(features.missing))
+    right = accepted_labels(dataset, features.index, target) if is_rated and target.ndim == 1 else None
+    return LabelledRows(features.values, target, len(features.missing), right)
 
 
 def check_trained(dataset: LabelledDataset, rows: LabelledRows) -> None:
@@ -93,4 +104,5 @@ def part_text(dataset: LabelledDataset, rows: LabelledRows) -> str:
     occurring = int(rows.target.any(axis=0).sum()) if rows.target.ndim == 2 else len(set(rows.target.tolist()))
     absent = len(label_names(dataset)) - occurring
     lost = f", {rows.missing} not read" if rows.missing else ""
-    return f"{dataset.split}, {len(rows.target):,} images{lost}" + (f", none of {absent} classes" if absent else "")
+    without = f", none of {counted(absent, 'class')}" if absent else ""
+    return f"{dataset.split}, {counted(len(rows.target), 'image')}{lost}{without}"

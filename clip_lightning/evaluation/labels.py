@@ -103,6 +103,12 @@ def check_labels(dataset: LabelledDataset, target: Int[NDArray, "images *labels"
         )
 
 
+def right_protocol(right: Bool[NDArray, "images labels"]) -> dict[str, str]:
+    """What a protocol says of images for which several labels count as right; nothing where there are none."""
+    several = int((right.sum(axis=1) > 1).sum())
+    return {"right": f"any accepted class; {several} of {len(right)} samples have more than one"} if several else {}
+
+
 def accepted_labels(
     dataset: LabelledDataset, index: Int[NDArray, "images"], target: Int[NDArray, "images"]
 ) -> Bool[NDArray, "images labels"]:

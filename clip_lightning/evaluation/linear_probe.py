@@ -13,6 +13,7 @@ from clip_lightning.evaluation.labelled_rows import (
     collect_rows,
     part_text,
 )
+from clip_lightning.evaluation.labels import right_protocol
 from clip_lightning.evaluation.logistic_regression import ITERATIONS
 from clip_lightning.evaluation.metrics import PER_CLASS
 from clip_lightning.evaluation.probe import SHARE, Probed, linear_probe
@@ -31,7 +32,8 @@ class LinearProbe(Evaluator):
     """Logistic regression on the image encoder's features, rated by the data set's own metric.
 
     The penalty is chosen in validation, among 97 strengths with at most 15 fits; the classifier that is tested was
-    fitted to training and validation images. Features are neither standardised nor brought to unit length.
+    fitted to training and validation images. Features are neither standardised nor brought to unit length. It learns
+    one label of each image; where the test set accepts several for an image, any of them is a hit, as of ``ZeroShot``.
 
     Args:
         train: Images that the classifier learns from.
@@ -72,7 +74,7 @@ class LinearProbe(Evaluator):
         train = collect_rows(context, self.train, self.stage)
         check_trained(self.train, train)
         val = None if self.val is None else collect_rows(context, self.val, self.stage)
-        return Parts(train, val, collect_rows(context, self.test, self.stage))
+        return Parts(train, val, collect_rows(context, self.test, self.stage, is_rated=True))
 
     def compute(self, collected: Parts) -> list[Result]:
         """The data set's own metric, with the fits that the penalty was chosen from."""
@@ -87,6 +89,7 @@ class LinearProbe(Evaluator):
             test.target,
             metric=self.test.metric,
             device=self.device,
+            accepted=test.right,
         )
         result = Result(
             name=self.reports[0],
@@ -105,7 +108,7 @@ class LinearProbe(Evaluator):
         return [result]
 
     def _protocol(self, collected: Parts, probed: Probed) -> dict[str, Any]:
-        train, val, _ = collected
+        train, val, test = collected
         validation = f"{SHARE:.0%} of train, class by class"
         if self.val is not None and val is not None:
             validation = part_text(self.val, val)
@@ -117,6 +120,8 @@ class LinearProbe(Evaluator):
             "classifier": f"logistic regression by L-BFGS, at most {ITERATIONS} iterations, fitted to train and val",
             "c": probed.c,
         }
+        if test.right is not None:
+            protocol |= right_protocol(test.right)
         ended = sum(not fit.classifier.converged for fit in probed.fits) + (not probed.classifier.converged)
         if ended:
             protocol["not_converged"] = f"{ended} of {len(probed.fits) + 1} fits"

@@ -96,8 +96,10 @@ class _ScikitLearn:
         return Classifier(weight, bias, iterations, converged)
 
     def _fit(self, labels: Int[NDArray, "samples"], c: float, start: Classifier | None) -> Classifier:
+        import torch
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         # scikit-learn before 1.4 bounded the gradient of the sum by 1e-4, and the paper's fits were of that time. Now
         # it bounds that of the mean, and ends so early that the best penalty is another one (pull request 26721).
@@ -105,7 +107,8 @@ class _ScikitLearn:
         model = LogisticRegression(C=c, max_iter=ITERATIONS, tol=tolerance, warm_start=start is not None)
         if start is not None:
             model.coef_, model.intercept_ = start.weight, start.bias
-        with warnings.catch_warnings(record=True) as caught:
+        # Its libraries have threads of their own, as many as there are CPUs, whatever PyTorch is limited to.
+        with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(self._features, labels)
         ended_early = any(issubclass(one.category, ConvergenceWarning) for one in caught)

@@ -19,6 +19,7 @@ PER_CLASS = "mean_per_class_accuracy"
 """The metric that is a mean over classes."""
 _RANKINGS = (*MULTI_LABEL, "roc_auc")
 NO_INTERVAL = "none: too few different samples to resample"
+_EQUAL_IN_CLASSES = "none: within each class all images are right or all are wrong, or a class has one image alone"
 
 
 class Measured(NamedTuple):
@@ -155,7 +156,8 @@ def _mean(metric: str, items: Float[NDArray, "samples"], target: Int[NDArray, "s
 def _interval(metric: str, items: Float[NDArray, "samples"], target: NDArray) -> tuple[Interval, str]:
     """Interval of a mean, and how it was made."""
     if metric == PER_CLASS:
-        return _resampled(bootstrap_mean_per_class(items, target), "stratified bootstrap")
+        interval = bootstrap_mean_per_class(items, target)
+        return interval, "stratified bootstrap" if interval else _EQUAL_IN_CLASSES
     if metric == "mean_of_top_1_and_top_5":  # No share of hits: a sample may give a half.
         return _resampled(bootstrap_mean_per_class(items, np.zeros(len(items), dtype=int)), "bootstrap")
     return wilson_interval(float(items.sum()), len(items)), "wilson"

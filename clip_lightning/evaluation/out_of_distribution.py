@@ -15,7 +15,7 @@ from clip_lightning.evaluation.labels import pool
 from clip_lightning.evaluation.metrics import NO_INTERVAL, Measured
 from clip_lightning.evaluation.probabilities import log_probabilities
 from clip_lightning.evaluation.ranking import Ranking
-from clip_lightning.results import Result
+from clip_lightning.results import Result, counted
 from clip_lightning.stats import bootstrap_interval
 
 RECALL = 0.95
@@ -86,8 +86,8 @@ class OutOfDistribution(OneLabelEvaluator):
         }
         once = np.ones(len(confidence), dtype=np.int64)
         protocol = {
-            "outliers": f"{self.outliers.name}, {self.outliers.split}, {len(outliers)} images",
-            "known": f"{len(known.scores)} images",
+            "outliers": f"{self.outliers.name}, {self.outliers.split}, {counted(len(outliers), 'image')}",
+            "known": f"{counted(len(known.scores), 'image')}",
             "confidence": "highest probability",
         }
         results = []

@@ -49,12 +49,17 @@ def reliability(
         hits: 1 where the sample is right, 0 where it is wrong, a fraction where it shares a tie.
         bins: Number of bins.
     """
-    edges = np.linspace(0, 1, bins + 1)
-    number = np.digitize(confidence, edges[1:-1], right=True)
+    number = bin_numbers(confidence, bins)
     sizes = np.bincount(number, minlength=bins)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(number, values, minlength=bins) / sizes for values in (confidence, hits)]
     return Reliability(sizes, *means)
+
+
+def bin_numbers(confidence: Float[NDArray, "samples"], bins: int = BINS) -> Int[NDArray, "samples"]:
+    """The bin of each sample, from 0 up."""
+    number: NDArray = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    return number
 
 
 def classwise_calibration_error(

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray as NDArray
 
 from clip_lightning.evaluation.draws import held_out
@@ -62,6 +62,7 @@ def linear_probe(
     test_labels: Labels,
     metric: str = "accuracy",
     device: str = "cpu",
+    accepted: Bool[NDArray, "samples classes"] | None = None,
 ) -> Probed:
     """Logistic regression on features, with the penalty that is best in validation.
 
@@ -76,6 +77,8 @@ def linear_probe(
         test_labels: As of training.
         metric: One of ``metrics.Metric``, which the penalty is chosen by too.
         device: Where PyTorch fits what is large.
+        accepted: Which classes count as right for each test sample; None for its label alone. Training and the choice
+            of the penalty know one label a sample.
 
     Raises:
         ValueError: If a class has no training sample, labels do not fit the metric, or a feature is not finite.
@@ -95,7 +98,7 @@ def linear_probe(
     best = best_fit(fits)
     rows, labels = (np.concatenate(parts) for parts in zip(train, val, strict=True))
     classifier = logistic_regression(rows, labels, device).fit(1 / best.strength, best.classifier)
-    measured = measure(metric, classifier.scores(test[0]), test[1])
+    measured = measure(metric, classifier.scores(test[0]), test[1], accepted)
     return Probed(*measured, 1 / best.strength, fits, classifier)
 
 

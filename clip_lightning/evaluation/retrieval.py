@@ -200,5 +200,5 @@ class Retrieval(Evaluator):
             metric=metric,
             protocol=protocol,
             source=self.source.name,
-            unit="rank" if is_rank else "",
+            unit="ranks" if is_rank else "",
         )

@@ -15,6 +15,7 @@ from clip_lightning.files import write_atomically
 from clip_lightning.inference.feature_folder import weights_hash
 from clip_lightning.inference.features import Encoded, ImagePass, encode_images, joined, place_among
 from clip_lightning.models import CLIP
+from clip_lightning.results import counted
 from clip_lightning.spec import spec_of
 
 PART_SIZE = 4096
@@ -81,8 +82,8 @@ class FeatureCache:
     def _plan(self, source: Source, folder: Path, absent: int) -> str:
         """What will be read, and what made."""
         if not absent:
-            return f"{source.name}: features of {len(source):,} images, from {folder}"
-        line = f"{source.name}: {absent:,} images to encode"
+            return f"{source.name}: features of {counted(len(source), 'image')}, from {folder}"
+        line = f"{source.name}: {counted(absent, 'image')} to encode"
         if absent < len(source):
             return f"{line}, {len(source) - absent:,} are done"
         others = folder.parent.is_dir() and any(folder.parent.iterdir())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clip_lightning.interchange import hugging_face, open_clip
 from clip_lightning.interchange.weight_files import INDEX, shards
+from clip_lightning.offline import offline_if_unreachable
 from clip_lightning.refusal import first_line
 
 PREFIX = "hf-hub:"
@@ -27,24 +28,25 @@ def download(name: str) -> Path:
 
     repository = name.removeprefix(PREFIX)
     try:
-        for config, weights in _FILES.items():
-            found = _first_of(repository, (config,))
-            if found is None:
-                continue
-            if config == hugging_face.CONFIG:
-                for name_of_file in (hugging_face.PREPROCESSOR, hugging_face.PROCESSOR):
-                    _first_of(repository, (name_of_file,))
-            if (file := _first_of(repository, weights)) is not None:
-                for shard in shards(file) if file.name.endswith(INDEX) else ():
-                    hf_hub_download(repository, shard)
-                return found.parent
+        with offline_if_unreachable() as reason:
+            for config, weights in _FILES.items():
+                found = _first_of(repository, (config,))
+                if found is None:
+                    continue
+                if config == hugging_face.CONFIG:
+                    for name_of_file in (hugging_face.PREPROCESSOR, hugging_face.PROCESSOR):
+                        _first_of(repository, (name_of_file,))
+                if (file := _first_of(repository, weights)) is not None:
+                    for shard in shards(file) if file.name.endswith(INDEX) else ():
+                        hf_hub_download(repository, shard)
+                    return found.parent
     except LocalEntryNotFoundError:
         pass
     except (HfHubHTTPError, HFValidationError, EntryNotFoundError) as error:
         raise ValueError(f"{name!r} cannot be had from the hub: {first_line(error)}") from None
     raise ValueError(
-        f"{name!r} is not among the models on this machine, and could not be fetched: the hub has no such files, or "
-        "cannot be reached; download it where there is a network, and give the folder's path"
+        f"{name!r} is not among the models on this machine, and could not be fetched: "
+        f"{reason or 'the hub has no such files'}; download it where there is a network, and give the folder's path"
     )
 
 

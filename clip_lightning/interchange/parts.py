@@ -19,7 +19,6 @@ from clip_lightning.models import CLIP, TimmImageEncoder
 from clip_lightning.models.lora import ADAPTERS, merge_lora
 from clip_lightning.models.positions import fit_positions
 from clip_lightning.objectives import Contrastive, Objective
-from clip_lightning.refusal import first_line
 from clip_lightning.spec import build
 from clip_lightning.text import CLIPTokenizer, Tokenizer
 
@@ -141,14 +140,7 @@ def _timm_parts(name: str, image_size: int | None) -> Parts:
     Raises:
         ValueError: If there is no such model, or its weights cannot be had.
     """
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        encoder = TimmImageEncoder(name.removeprefix(TIMM), pretrained=True, image_size=image_size)
-    except (OSError, RuntimeError, HfHubHTTPError) as error:
-        raise ValueError(
-            f"the weights of {name!r} are not on this machine and cannot be fetched: {first_line(error)}"
-        ) from None
+    encoder = TimmImageEncoder(name.removeprefix(TIMM), pretrained=True, image_size=image_size)
     model = CLIP(encoder, None, image_projection=False)
     return Parts(model.eval(), NoTokenizer(name), Contrastive(), {"path": name, "format": "timm", "config": None}, [])
 

@@ -9,6 +9,7 @@ from clip_lightning.interchange import hub, hugging_face, open_clip
 from clip_lightning.interchange.archive import Content, read_file
 from clip_lightning.interchange.foreign import Foreign
 from clip_lightning.interchange.openai import read_openai
+from clip_lightning.refusal import did_you_mean
 from clip_lightning.sharding import parts_of
 
 OWN_WEIGHTS = "clip_lightning.safetensors"
@@ -29,7 +30,7 @@ def read_source(path: str | Path) -> Foreign | dict[str, Any]:
     """
     place = hub.download(str(path)) if str(path).startswith(hub.PREFIX) else Path(path)
     if not place.exists():
-        raise ValueError(f"checkpoint {str(path)!r} does not exist")
+        raise ValueError(f"checkpoint {str(path)!r} does not exist{did_you_mean(place)}")
     if place.is_dir():
         return read_checkpoint(place) if parts_of(place) else _read_folder(place)
     content = read_file(place)

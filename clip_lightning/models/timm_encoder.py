@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from clip_lightning.models.base import ImageEncoder, Pixels
 from clip_lightning.models.layers import check_positive, check_probabilities
 from clip_lightning.models.modified_resnet import AttentionPool
+from clip_lightning.offline import offline_if_unreachable
+from clip_lightning.refusal import first_line
 
 Pooling = Literal["own", "average", "cls", "attention"]
 
@@ -56,7 +58,7 @@ class TimmImageEncoder(ImageEncoder):
         options |= {"img_size": image_size} if image_size and settings.fixed_input_size else {}
         options |= {} if drop_path is None else {"drop_path_rate": drop_path}
         options |= {"patch_drop_rate": patch_dropout} if patch_dropout else {}
-        model: Any = _create(name, pretrained, options)
+        model: Any = _create_pretrained(name, options) if pretrained else _create(name, False, options)
         data = timm.data.resolve_model_data_config(model)
         size = image_size or data["input_size"][-1]
         _check_patch(model, name, size)
@@ -177,6 +179,24 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     except (AssertionError, TypeError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in options.items() if (key, value) != ("num_classes", 0))
         raise ValueError(f"timm's {name!r} cannot be made with {given or 'its defaults'}: {error}") from None
+
+
+def _create_pretrained(name: str, options: dict[str, Any]) -> Any:
+    """The model with timm's weights.
+
+    Raises:
+        ValueError: If it does not know one of the options, or its weights cannot be had.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        with offline_if_unreachable() as reason:
+            return _create(name, True, options)
+    except (OSError, RuntimeError, HfHubHTTPError) as error:
+        raise ValueError(
+            f"the weights of timm's {name!r} are not on this machine and cannot be fetched: "
+            f"{reason or first_line(error)}"
+        ) from None
 
 
 def _check_patch(model: nn.Module, name: str, size: int) -> None:

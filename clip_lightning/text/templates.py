@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from clip_lightning.refusal import did_you_mean
 from clip_lightning.text.packaged import is_packaged, packaged
 from clip_lightning.text.prompt_file import is_section, read_section
 
@@ -72,7 +73,7 @@ def numbered_lines(path: str | Path) -> list[tuple[int, str]]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+        raise ValueError(f"cannot read {path}: {error.strerror}{did_you_mean(path)}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import timm
@@ -149,6 +150,19 @@ def test_images_that_cannot_be_read_have_their_reasons(folder, capsys):
     assert main(arguments("--evaluators.scenes", "null", "--evaluators.pets", more)) == 0
     assert "1 image of pets cannot be read: empty file (1)" in capsys.readouterr().err
     assert "empty file (1)" in (folder / "out" / "report.md").read_text()
+    written = json.loads((folder / "out" / "results.json").read_text())["unreadable"]
+    assert written == [{"source": "pets", "reasons": {"empty file": 1}, "model": ""}]
+
+
+def test_figures_are_there_though_their_comparison_fails(folder, monkeypatch):
+    def fail(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr("clip_lightning.cli.evaluate.compare", fail)
+    write_model(folder / "other.ckpt", seed=1)
+    with pytest.raises(RuntimeError):
+        main(arguments(checkpoints=("model.ckpt", "other.ckpt")))
+    assert {row.model for row in read_results("out/results.json")} == {"model.ckpt", "other.ckpt"}
 
 
 @pytest.mark.parametrize(
@@ -173,6 +187,10 @@ def test_labels_tell_paths_apart_in_few_words(paths, labels):
         (["--evaluators.scenes", "null"], "there are no evaluators; name a file of them"),
         (["--evaluators.scenes.datset", "1"], "did you mean 'dataset'?"),
         (["--evaluators.other", "{class_path: ZeroShott}"], "did you mean 'ZeroShot'?"),
+        (["--evaluators.other", "{class_path: ZeroShot, init_args: {dataset: Digits, templates: [x]}}"],
+         "evaluator 'other' (ZeroShot): template 'x' has no place for the name"),
+        (["--evaluators.other", "{class_path: ZeroShot, init_args: {dataset: Digits, templats: [x]}}"],
+         "evaluator 'other' (ZeroShot): "),
         (["--evaluators.other", "{class_path: Retrieval, init_args: {source: {class_path: ShapeScenesLabels}}}"],
          "'ShapeScenesLabels' is of another kind than what belongs there"),
         (["--evaluators.other", yaml.dump(CONFIG["evaluators"]["scenes"], default_flow_style=True)],
@@ -182,6 +200,7 @@ def test_labels_tell_paths_apart_in_few_words(paths, labels):
         (["--config", "misspelt.yaml"], "key evaluaters is not known; did you mean 'evaluators'?"),
         (["--evaluator", "x"], "did you mean --evaluators.NAME.KEY?"),
         (["--config", "scene.yaml"], "did you mean 'scenes.yaml'?"),
+        (["--evaluators.scenes.dataset.split", "tst"], "split 'tst' is not known; did you mean 'test'?"),
         (["--evaluators.scenes.dataset.split", "train"], "the split 'train' has scenes without"),
         (["--evaluators", "[1]"], "it is a mapping of names"),
         (["--checkpoint", "model.ckpt", "modle.ckpt"], "checkpoint 'modle.ckpt' does not exist"),
@@ -201,7 +220,7 @@ def test_a_folder_of_another_configuration_is_left_alone(folder, capsys):
     assert main(arguments()) == 0
     before = (folder / "out" / "results.json").read_bytes()
     assert main(arguments("--evaluators.scenes.templates", '["a {}"]')) == 2
-    assert "evaluators.scenes.init_args.templates differ; choose another --output" in capsys.readouterr().err
+    assert "differs in evaluators.scenes.init_args.templates; choose another --output" in capsys.readouterr().err
     assert (folder / "out" / "results.json").read_bytes() == before
 
 
@@ -224,7 +243,8 @@ def test_an_image_encoder_alone_is_measured_by_probes(folder, monkeypatch, capsy
         draw(folder / "pets" / ("cat", "dog")[number % 2] / f"{number}.png", seed=number)
     pets = {"class_path": "LabelledFolders", "init_args": {"path": "pets", "templates": ["a {}"]}}
     probe = {"class_path": "LinearProbe", "init_args": {"train": pets, "test": pets}}
-    (folder / "more.yaml").write_text(yaml.dump({"evaluators": {"probe": probe}}))
+    shots = {"class_path": "FewShot", "init_args": {"train": pets, "test": pets, "shots": [1, 2], "full": False}}
+    (folder / "more.yaml").write_text(yaml.dump({"evaluators": {"probe": probe, "shots": shots}}))
     more = "--config", "more.yaml"
     assert main(arguments(*more, checkpoints=("timm:test_vit",))) == 2
     error = capsys.readouterr().err
@@ -232,9 +252,31 @@ def test_an_image_encoder_alone_is_measured_by_probes(folder, monkeypatch, capsy
     assert "encode" not in error
     assert not (folder / "out").exists()
     assert main(arguments(*more, checkpoints=("model.ckpt", "timm:test_vit"))) == 0
-    assert "not measured of timm:test_vit: scenes" in capsys.readouterr().err
-    kinds = {(row.model, row.name.split("/")[0]) for row in read_results("out/results.json")}
-    assert kinds == {("model.ckpt", "zero_shot"), ("model.ckpt", "linear_probe"), ("timm:test_vit", "linear_probe")}
+    error = capsys.readouterr().err
+    assert error.count("timm:test_vit not measured: scenes\n") == 1
+    assert error.count("timm:test_vit measured without zero-shot classification: shots\n") == 1
+    rows = {(row.model, row.name.split("/")[0]): row for row in read_results("out/results.json")}
+    probes = {(model, probe) for model in ("model.ckpt", "timm:test_vit") for probe in ("linear_probe", "few_shot")}
+    assert rows.keys() == {("model.ckpt", "zero_shot"), *probes}
+    assert "zero-shot classification: model.ckpt" in (folder / "out" / "report.md").read_text()
+
+
+def test_the_listing_needs_no_checkpoint_and_no_reader_to_the_end(folder, monkeypatch, capsys):
+    monkeypatch.chdir(Path(clip_lightning.__file__).parents[1])
+    assert main(["evaluate", "--list"]) == 0
+    listing = capsys.readouterr().out
+    assert main(["evaluate", "--checkpoint", "model.ckpt", "--list"]) == 0
+    assert capsys.readouterr().out == listing
+    assert main(["evaluate", "--lst"]) == 2
+    assert "did you mean --list?" in capsys.readouterr().err
+    assert main(["evaluate", "--config", "configs/evaluate/quick.yaml"]) == 2
+    assert "--checkpoint is missing" in capsys.readouterr().err
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "clip_lightning", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.slow

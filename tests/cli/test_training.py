@@ -159,7 +159,7 @@ MISTAKES = {
     ),
     "a template without placeholder": (
         ["--evaluation.val", "[{class_path: ZeroShot, init_args: {templates: [a photo], dataset: ShapeScenesLabels}}]"],
-        ["a photo", "{}"],
+        ["evaluation.val, evaluator 1 (ZeroShot): template", "a photo", "{}"],
     ),
 }  # fmt: skip
 

@@ -130,7 +130,8 @@ def test_labels_from_one_are_refused(tmp_path):
 
 def test_shards_keep_their_labels_and_names(tmp_path):
     made = released_sets.shards(tmp_path / "wds_vtab-toy", ["cat", "dog"], [1, 0, 1, 1, 0], ["a {c}.", "the {c}"])
-    found = WebdatasetLabels(tmp_path / "wds_vtab-toy", split="train")
+    found = WebdatasetLabels(tmp_path / "wds_vtab-toy", split="train", known_names={0: "cat"})
+    assert found.known_names == {0: "cat"}
     assert [found.class_names[found.target(index)][0] for index in range(5)] == made.expected
     assert (found.name, found.split, found.templates) == ("toy", "train", ["a {}.", "the {}"])
     assert decode(found.source.read(3).image).shape == (3, 4, 5)
@@ -145,7 +146,10 @@ def test_mistakes_in_shards_are_named(tmp_path):
     with pytest.raises(ValueError, match="labels from 0 to 1, but there are 1 class names"):
         WebdatasetLabels(folder)
     write(folder / "dataset_type.txt", "multilabel\n")
-    with pytest.raises(ValueError, match="is of the type 'multilabel'; only sets with one label"):
+    with pytest.raises(ValueError, match=r"is of the type 'multilabel'; only sets with one label a sample are read$"):
+        WebdatasetLabels(folder)
+    write(folder / "dataset_type.txt", "retrieval\n")
+    with pytest.raises(ValueError, match=r"take Shards with path .*/test/\*.tar and caption_on_each_line"):
         WebdatasetLabels(folder)
 
 

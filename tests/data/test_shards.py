@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import webdataset
-from tars import change, keep_time, sample, samples, write_shards, write_tar
+from tars import change, keep_time, png, sample, samples, write_shards, write_tar
 
 from clip_lightning.data import Damaged, Shards, decode
 from clip_lightning.spec import build, spec_of
@@ -62,6 +62,16 @@ def test_a_text_is_one_caption_without_the_space_around_it(tmp_path):
     assert source.read(0).image == b"image"
 
 
+def test_each_line_is_a_caption_as_clip_benchmark_writes_sets_for_retrieval(tmp_path):
+    texts = {"s0": "a dog\nthe hound\n", "s1": " a cat \n\n"}
+    members = [(f"{key}.{end}", made) for key in texts for end, made in (("jpg", png(1)), ("txt", texts[key].encode()))]
+    write_tar(tmp_path / "0.tar", members)
+    source = Shards(tmp_path / "0.tar", caption_on_each_line=True)
+    assert [source.read(index).captions for index in range(2)] == [("a dog", "the hound"), ("a cat",)]
+    assert list(source.captions()) == ["a dog", "the hound", "a cat"]
+    assert source.fingerprint != Shards(tmp_path / "0.tar").fingerprint
+
+
 def test_shards_are_named_by_lists_patterns_and_braces(folder):
     names = [str(folder / f"train-{shard:04d}.tar") for shard in range(3)]
     prints = {
@@ -106,6 +116,10 @@ def test_what_is_not_a_local_file_is_refused_and_no_shell_runs(tmp_path, monkeyp
         ({"caption_extension": "json"}, "captions in JSON need both"),
         ({"caption_column": "caption"}, "captions in JSON need both"),
         ({"caption_extension": "json", "caption_column": []}, "caption_column is an empty list"),
+        (
+            {"caption_extension": "json", "caption_column": "a", "caption_on_each_line": True},
+            "caption_on_each_line is for texts",
+        ),
     ],
 )
 def test_arguments_that_contradict_each_other_are_refused(folder, arguments, message):

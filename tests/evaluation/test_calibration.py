@@ -4,6 +4,21 @@ from scipy.special import softmax
 from toy import Labels, noisy, run
 
 from clip_lightning.evaluation import Calibration, SelectivePrediction
+from clip_lightning.evaluation.calibration_interval import error_interval
+
+
+def confidences(gap, images=400, seed=0):
+    """Probabilities, and hits that are fewer than these say."""
+    rng = np.random.default_rng(seed)
+    confidence = 0.3 + 0.7 * rng.beta(5, 2, size=images)
+    return confidence, (rng.random(images) < confidence - gap).astype(float)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.03, 0.2])
+def test_the_interval_of_the_error_holds_the_truth(gap):
+    intervals = [error_interval(*confidences(gap, seed=seed)) for seed in range(12)]
+    assert sum(low <= gap <= high for low, high in intervals) >= 10
+    assert (intervals[0][0] == 0) == (gap < 0.1)
 
 
 @pytest.fixture
@@ -23,7 +38,9 @@ def test_errors_at_the_models_temperature(scored):
     likelihood = results["negative_log_likelihood"]
     assert (likelihood.n, likelihood.missing, likelihood.unit) == (600, 1, "nats")
     assert likelihood.interval[0] < likelihood.value < likelihood.interval[1]
-    assert results["expected_calibration_error"].interval is None
+    error = results["expected_calibration_error"]
+    assert error.interval[0] <= error.value <= error.interval[1]
+    assert error.method == "basic bootstrap over samples; from 0 where a calibrated model shows as much by chance"
 
 
 def test_the_bins_make_the_error(scored):

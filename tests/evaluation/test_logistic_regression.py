@@ -2,8 +2,10 @@ import functools
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from clip_lightning.evaluation.logistic_regression import logistic_regression
 from clip_lightning.evaluation.torch_regression import TorchRegression
@@ -48,6 +50,16 @@ def fitted(features, labels, c):
         return tuple(np.concatenate([part[place] for part in parts]) for place in (0, 1))
     model = LogisticRegression(C=c, max_iter=20_000, tol=1e-8).fit(features.astype(float), labels)
     return model.coef_, model.intercept_
+
+
+def test_scikit_learn_has_no_more_threads_than_pytorch(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    fit = LogisticRegression.fit
+    monkeypatch.setattr(LogisticRegression, "fit", lambda *given: seen.append(threadpool_info()) or fit(*given))
+    with threadpool_limits(2):
+        logistic_regression(*samples("classes")).fit(1.0)
+    assert {pool["num_threads"] for pool in seen[0]} == {1}
 
 
 def single(found, labels):

@@ -1,5 +1,7 @@
 """``LinearProbe`` and ``FewShot`` on real digits, seen by a small encoder of random weights."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from toy import Labels
 
 from clip_lightning.data import Digits
 from clip_lightning.data.features import Features
-from clip_lightning.evaluation import FewShot, LinearProbe, linear_probe
+from clip_lightning.evaluation import FewShot, LinearProbe, ZeroShot, linear_probe
 
 
 class Encoded:
@@ -105,6 +107,16 @@ def test_without_zero_shot_no_text_is_asked_for(digits):
     assert row.protocol["c"].endswith("drawn from train")
 
 
+def test_of_a_model_without_texts_the_probes_remain(digits):
+    evaluator = FewShot(digits["train"], digits["test"], shots=(1,), full=False, stage="features")
+    assert evaluator.without({"text_embeds"}) is evaluator
+    probes = evaluator.without({"class_scores", "text_embeds"})
+    assert set(run(probes, Encoded())[0].details) == {"kind", "points"}
+    assert evaluator.zero_shot
+    assert LinearProbe(digits["train"], digits["test"]).without({"class_scores"}) is not None
+    assert ZeroShot(digits["test"]).without({"class_scores"}) is None
+
+
 def test_more_shots_than_images_are_refused(digits):
     evaluator = FewShot(digits["train"], digits["test"], shots=(116,), zero_shot=False)
     with pytest.raises(
@@ -135,6 +147,34 @@ def test_parts_must_be_of_one_data_set():
         LinearProbe(Labels(4), Labels(4), stage="pool")
     with pytest.raises(ValueError, match="several labels; shots of a class"):
         FewShot(*[Labels(4, metric="mean_average_precision_11_point")] * 2)
+
+
+class Shown:
+    """A context whose rows tell the class that an image shows, by the name of the set."""
+
+    def __init__(self, **shown):
+        self.shown = shown
+
+    def images(self, source, stage):
+        rows = 4 * np.eye(3, dtype=np.float32)[self.shown[source]]
+        return Features(rows, np.arange(len(rows)), {})
+
+    def class_scores(self, source, prompts):
+        return np.eye(3)[self.shown[source]]
+
+
+@pytest.mark.parametrize("make", [LinearProbe, functools.partial(FewShot, shots=(1,))])
+def test_any_accepted_label_is_a_hit_of_a_probe_as_of_zero_shot(make):
+    """The last image shows class 2 and is labelled 1; a test set may accept both."""
+    train = np.arange(30) % 3
+    values = []
+    for further in ({}, {29: [2]}):
+        test = Labels(3, target=[*train[:29], 1], further=further)
+        evaluator = make(Labels(3, target=train, name="train"), test, Labels(3, target=train, name="train"))
+        (row,) = run(evaluator, Shown(train=train, toy=train))
+        values.append((row.value, row.details.get("zero_shot", row.value), row.protocol.get("right")))
+    right = "any accepted class; 1 of 30 samples have more than one"
+    assert values == [(pytest.approx(29 / 30), pytest.approx(29 / 30), None), (1.0, 1.0, right)]
 
 
 class Rows:

@@ -107,7 +107,7 @@ def test_a_model_of_transformers_in_several_files(cache, transformers_folders, i
 
 
 def test_a_model_of_timm_that_is_not_here(cache):
-    with pytest.raises(ValueError, match="the weights of 'timm:test_vit' are not on this machine"):
+    with pytest.raises(ValueError, match="the weights of timm's 'test_vit' are not on this machine"):
         clip_lightning.load("timm:test_vit")
     with pytest.raises(ValueError, match="timm has no model 'test_vitt'; nearest: test_vit"):
         clip_lightning.load("timm:test_vitt")

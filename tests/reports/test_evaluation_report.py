@@ -44,7 +44,7 @@ ROWS = [
     row("linear_probe", "cifar10", value=0.961, protocol=PROBE),
     row("linear_probe", "voc2007", "mean_average_precision_11_point", 0.87, n=4952, protocol=PROBE),
     row("calibration", "cifar10", "negative_log_likelihood", 1.4321, interval=(1.4, 1.5), unit="nats"),
-    row("retrieval", "pairs", "text_to_image_median_rank", 3.5, interval=(3, 4), unit="rank"),
+    row("retrieval", "pairs", "text_to_image_median_rank", 3.5, interval=(3, 4), unit="ranks"),
 ]
 
 
@@ -58,7 +58,7 @@ def test_every_result_is_in_the_table_of_its_family():
         ["shapes", "mean per class accuracy", "nan", "—", "10,000", "0"],
         ["CIFAR-10", "accuracy", "96.1", "95.1-97.1", "10,000", "0"],
         ["PASCAL VOC 2007", "mean average precision (11 points)", "87.0", "86.0-88.0", "4,952", "0"],
-        ["pairs", "text to image median rank", "3.5 rank", "3-4", "10,000", "0"],
+        ["pairs", "text to image median rank", "3.5 ranks", "3-4", "10,000", "0"],
         ["CIFAR-10", "negative log likelihood", "1.432 nats", "1.4-1.5", "10,000", "0"],
     ]
 
@@ -85,7 +85,7 @@ def test_the_summary_gives_means_ends_and_what_is_missing():
 
 
 def test_missing_samples_have_their_reasons():
-    found = page(Evaluated("m", ROWS, unreadable={"voc2007": "empty file (3)"}))
+    found = page(Evaluated("m", ROWS, unreadable={"voc2007": {"empty file": 3}}))
     assert table(found, "Model", "Data set", "Missing") == [["m", "PASCAL VOC 2007", "3", "14,976", "empty file (3)"]]
 
 
@@ -135,9 +135,9 @@ DETAILS = [
     [
         (DETAILS[0], "shapes +10.0 points (overconfident)"),
         (DETAILS[1], "shapes 25.0 to 10.0 %"),
-        (DETAILS[2], "shapes 40.0 to 40.0 % with 1 templates"),
-        (DETAILS[3], f"Most often {NASTY} for b: 75.0 %"),
-        (DETAILS[4], "the median is 25.0 %, below one half: 1, never right: 0"),
+        (DETAILS[2], "shapes 40.0 to 40.0 % with 1 template"),
+        (DETAILS[3], f"most often {NASTY} for b, 75.0 % of its samples"),
+        (DETAILS[4], "the median of 1 class is 25.0 %, below one half: 1, never right: 0"),
         (DETAILS[5], "the chosen one is orange"),
         (DETAILS[6], "Zero-shot is worth 2.8 images a class on shapes"),
     ],
@@ -146,7 +146,7 @@ DETAILS = [
 def test_details_are_drawn_and_the_caption_says_what_is_found(details, said):
     found = page(Evaluated("m", [row("evaluator", "shapes", details=details)]))
     assert said in found.text
-    assert len(found.pictures) == (details["kind"] != "confusions")
+    assert len(found.pictures) == (details["kind"] not in ("confusions", "per_class"))
     assert "script" not in found.tags
 
 
@@ -170,6 +170,17 @@ def test_many_data_sets_have_a_forest_and_zero_shot_stands_beside_probes():
         "above it on 0, within 3 points of it on 4. Correlation r = 1.00 (1.00 to 1.00), slope 1.00 (1.00 to 1.00)."
         in found.text
     )
+
+
+def test_what_is_easily_misread_is_explained():
+    rows = [row("out_of_distribution", "shapes_words", "area_under_roc", 0.2)]
+    rows += [row("zero_shot", "dtd", interval=None, method="none: all are equal"), row("zero_shot", "mnist", value=0.6)]
+    text = page(Evaluated("m", [*rows, *as_probes(rows[1:2], lambda _: 0.8)])).text
+    assert "An area below 50: the model is surer of images of none of the classes than of known ones (shapes_wo" in text
+    assert "Intervals: wilson.\nNo interval: accuracy of DTD: all are equal." in text
+    assert "against the probes of the same model from two data sets" in text
+    assert "here only DTD is." in text
+    assert "An area below 50" not in page(Evaluated("m", ROWS)).text
 
 
 def models():
@@ -207,6 +218,15 @@ def test_zero_shot_is_set_against_the_probes_of_a_supervised_model():
     text = page(*models()).text
     assert "above the probe of timm:r on 0 of 2 data sets" in text
     assert "above the probe of timm:r on 2 of 2 data sets" in text
+
+
+def test_few_shots_of_several_encoders_are_in_one_picture_with_the_zero_shot_of_those_that_take_texts():
+    alone = {key: value for key, value in DETAILS[6].items() if not key.startswith("zero_shot")}
+    of = {"a": DETAILS[6], "timm:r": alone}
+    rows = {name: [row("few_shot", "dtd", "accuracy_of_4_shots", details=one)] for name, one in of.items()}
+    found = page(*(Evaluated(name, own) for name, own in rows.items()))
+    assert len(found.pictures) == 3
+    assert "With 4 images a class: a 40.0 %, timm:r 40.0 %. Dashed, zero-shot classification: a 30.0 %." in found.text
 
 
 def test_results_as_read_from_a_file_are_drawn_alike(tmp_path):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from clip_lightning.data.tables.base import Record, Row, Table
+from clip_lightning.refusal import did_you_mean
 
 _BATCH_ROWS = 4096
 _BLOCK = 1 << 20
@@ -85,7 +86,9 @@ class ParquetTable(Table):
                     copy.writelines(json.dumps(row).encode() + b"\n" for row in batch.to_pylist())
             copy.flush()
         except OSError as error:
-            raise ValueError(f"cannot read the manifest {self.path}: {error.strerror or error}") from None
+            raise ValueError(
+                f"cannot read the manifest {self.path}: {error.strerror or error}{did_you_mean(self.path)}"
+            ) from None
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise ValueError(f"{self.path} is not a Parquet file that can be read: {error}") from None
         except TypeError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from clip_lightning.data.tables.base import Record, Row, Table
+from clip_lightning.refusal import did_you_mean
 
 _BLOCK = 1 << 20
 
@@ -83,7 +84,9 @@ class _TextTable(Table):
         try:
             return self.path.open("rb")
         except OSError as error:
-            raise ValueError(f"cannot read the manifest {self.path}: {error.strerror}") from None
+            raise ValueError(
+                f"cannot read the manifest {self.path}: {error.strerror}{did_you_mean(self.path)}"
+            ) from None
 
     @abstractmethod
     def _scan(self, lines: _Lines) -> Iterator[Record]:

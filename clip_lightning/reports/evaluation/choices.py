@@ -10,7 +10,7 @@ from clip_lightning.reports.document import Plot, Row, Table
 from clip_lightning.reports.evaluation.panels import left_out, panels
 from clip_lightning.reports.evaluation.wording import data_set, metric_title, superscript
 from clip_lightning.reports.style import BLUE, INK, ORANGE, new_figure, plot, styled
-from clip_lightning.results import Result, printed
+from clip_lightning.results import Result, counted, printed
 
 
 def template_plot(rows: Sequence[Result]) -> Plot:
@@ -71,7 +71,7 @@ def _templates(row: Result) -> list[dict[str, str | float]]:
 
 def _spread(row: Result) -> str:
     values = [float(one["value"]) for one in _templates(row)]
-    return f"{data_set(row)} {printed(min(values))} to {printed(max(values))} % with {len(values)} templates"
+    return f"{data_set(row)} {printed(min(values))} to {printed(max(values))} % with {counted(len(values), 'template')}"
 
 
 def _fits(row: Result) -> dict[float, float]:

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clip_lightning.reports.document import Block, Folded, Plot, Row, Table
+from clip_lightning.reports.document import Folded, Plot, Row, Table
 from clip_lightning.reports.evaluation.wording import data_set
 from clip_lightning.reports.style import BLUE, FAINT, INK, RULE, new_figure, plot, styled
-from clip_lightning.results import Result, printed
+from clip_lightning.results import Result, counted, printed
 
-_ENDS, _MOST_PAIRS = 20, 10
+_ENDS, _MOST_PAIRS, _FEWEST_DRAWN = 20, 10, 5
 _LETTERS = 34
 
 
-def class_blocks(row: Result) -> list[Block]:
-    """Bars of the classes, of many only the worst and the best twenty, and all of them in a table to unfold.
+def class_details(row: Result) -> Folded:
+    """What is found of the classes, and to unfold a table of all of them, and bars of the worst and the best twenty.
 
     Args:
         row: Result with details of the kind "per_class".
@@ -23,12 +23,13 @@ def class_blocks(row: Result) -> list[Block]:
     known = [one for one in classes if np.isfinite(_accuracy(one))]
     lines = [Row((str(one["class"]), f"{one['n']:,}", printed(_accuracy(one)))) for one in classes]
     table = Table("", ["Class", ">n", ">Accuracy (%)"], lines)
-    folded = Folded(f"All {len(classes):,} classes of {data_set(row)}, the worst first", [table])
-    return [_bars(known, data_set(row), len(classes) - len(known)), folded] if known else [folded]
+    # Few bars show no more than the table does.
+    bars = [_bars(known, data_set(row))] if len(known) >= _FEWEST_DRAWN else []
+    return Folded(_found(known, data_set(row), len(classes) - len(known)), [*bars, table])
 
 
-def confusion_table(row: Result) -> Table:
-    """Pairs of classes, those that are confused most often first.
+def confusions(row: Result) -> Folded:
+    """What is confused most often, and to unfold a table of pairs of classes.
 
     Args:
         row: Result with details of the kind "confusions".
@@ -40,17 +41,17 @@ def confusion_table(row: Result) -> Table:
         for one, share in zip(pairs, shares, strict=True)
     ]
     heads = ["Shown", "Taken for", ">Samples", ">Share of the class (%)"]
-    caption = f"What is taken for what on {data_set(row)}."
-    if pairs:
-        caption += f" Most often {pairs[0]['class']} for {pairs[0]['taken_for']}: {shares[0]} % of its samples."
-    return Table(caption, heads, lines[:_MOST_PAIRS], lines[_MOST_PAIRS:])
+    if not pairs:
+        return Folded(f"{data_set(row)}: nothing is taken for something else", [])
+    found = f"{data_set(row)}: most often {pairs[0]['class']} for {pairs[0]['taken_for']}, {shares[0]} % of its samples"
+    return Folded(found, [Table("", heads, lines[:_MOST_PAIRS], lines[_MOST_PAIRS:])])
 
 
 def _accuracy(one: dict[str, str | float]) -> float:
     return float(one["accuracy"])
 
 
-def _bars(known: Sequence[dict[str, str | float]], name: str, without: int) -> Plot:
+def _bars(known: Sequence[dict[str, str | float]], name: str) -> Plot:
     groups = [known] if len(known) <= 2 * _ENDS else [known[:_ENDS], known[-_ENDS:]]
     if len(groups) == 1 and len(known) > _ENDS:
         half = -(-len(known) // 2)
@@ -72,19 +73,21 @@ def _bars(known: Sequence[dict[str, str | float]], name: str, without: int) -> P
             axes.spines[:].set_visible(False)
             axes.grid(visible=False)
             axes.set_xlabel("accuracy (%)", color=FAINT)
-    return plot(figure, _caption(known, name, without))
+    text = f"Accuracy of the {counted(len(known), 'class')} of {name}."
+    return plot(figure, f"{text} The worst and the best {_ENDS} are drawn." if len(known) > 2 * _ENDS else text)
 
 
 def _cut(name: str) -> str:
     return name if len(name) <= _LETTERS else name[: _LETTERS - 1].rstrip() + "…"
 
 
-def _caption(known: Sequence[dict[str, str | float]], name: str, without: int) -> str:
+def _found(known: Sequence[dict[str, str | float]], name: str, without: int) -> str:
     values = np.array([_accuracy(one) for one in known])
-    shown = f" The worst and the best {_ENDS} are drawn." if len(known) > 2 * _ENDS else ""
-    empty = f" {without} classes have no samples." if without else ""
+    empty = f", {counted(without, 'class')} without samples" if without else ""
+    if not known:
+        return f"{name}{empty}"
     return (
-        f"Accuracy of the {len(known):,} classes of {name}: the median is "
-        f"{printed(float(np.median(values)))} %, below one half: {int((values < 0.5).sum()):,}, "
-        f"never right: {int((values == 0).sum()):,}.{shown}{empty}"
+        f"{name}: the median of {counted(len(known), 'class')} is {printed(float(np.median(values)))} %, below one "
+        f"half: {int((values < 0.5).sum()):,}, never right: {int((values == 0).sum()):,}, the worst: "
+        f"{known[0]['class']} with {printed(float(values[0]))} %{empty}"
     )

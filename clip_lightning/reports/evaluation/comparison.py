@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from clip_lightning.reports.document import Plot, Row, Table
 from clip_lightning.reports.evaluation.evaluated import Evaluated, evaluator_of, families
 from clip_lightning.reports.evaluation.tables import MOST_ROWS
-from clip_lightning.reports.evaluation.wording import data_set, family_title, metric_title, signed
+from clip_lightning.reports.evaluation.wording import data_set, family_title, metric_title, shown, signed
 from clip_lightning.reports.style import BLUE, FAINT, INK, new_figure, plot, styled
-from clip_lightning.results import Comparison, Result, printed, printed_p
+from clip_lightning.results import Comparison, Result, printed_p
 
 _MOST_LINES = 40
 
@@ -21,7 +21,7 @@ def side_by_side(models: Sequence[Evaluated]) -> Table:
                 figures.setdefault((family.title, data_set(row), row.metric), {})[model.name] = row
     rows, last = [], ""
     for (title, name, metric), of in figures.items():
-        cells = [printed(of[one.name].value, of[one.name].unit) if one.name in of else "" for one in models]
+        cells = [shown(of[one.name].value, of[one.name].unit) if one.name in of else "" for one in models]
         is_first = title != last
         names = (title if is_first else "", name, metric_title(metric))
         rows.append(Row((*names, *cells), is_first=is_first))

@@ -20,8 +20,7 @@ class Evaluated:
         published_as: Name of the published model that it is set beside, such as "ViT-B/32"; None for none.
         absent: What was asked for and not measured, and why.
         comparisons: With the first model of the report.
-        unreadable: Why samples are missing, in a few words, by the name of the data set; of all its parts that
-            were read.
+        unreadable: Why samples are missing: by the name of the data set, the number of its images by reason.
     """
 
     name: str
@@ -30,7 +29,7 @@ class Evaluated:
     published_as: str | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     comparisons: Sequence[Comparison] = ()
-    unreadable: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class Measured(NamedTuple):

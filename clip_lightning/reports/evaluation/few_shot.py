@@ -10,9 +10,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from clip_lightning.reports.document import Plot
 from clip_lightning.reports.evaluation.panels import left_out, panels
-from clip_lightning.reports.evaluation.wording import counted, data_set, metric_title
+from clip_lightning.reports.evaluation.wording import data_set, metric_title
 from clip_lightning.reports.style import BLUE, INK, ORANGE, plot
-from clip_lightning.results import Result, printed
+from clip_lightning.results import Result, counted, printed
 
 
 def few_shot_plot(rows: Sequence[Result]) -> Plot:
@@ -23,7 +23,7 @@ def few_shot_plot(rows: Sequence[Result]) -> Plot:
 
     Source: Radford et al. 2021 (arXiv 2103.00020), figures 6 and 7.
     """
-    metric = re.sub(r"_of_\d+_shots$", "", rows[0].metric)
+    metric = re.sub(r"_of_\d+_shots?$", "", rows[0].metric)
     figure = panels(rows, _draw, "labelled images of each class", f"{metric_title(metric)} (%)")
     worth = [f"{text} on {data_set(row)}" for row in rows if (text := _worth(_curve(row)))]
     found = f" Zero-shot is worth {'; '.join(worth[:4])}{'; …' if len(worth) > 4 else ''}." if worth else ""
@@ -41,11 +41,16 @@ def _draw(axes: Axes, row: Result) -> None:
     axes.plot(shots, mean, color=BLUE)
     if zero_shot is not None:
         _draw_level(axes, 100 * float(zero_shot), rises_from_below=100 * float(zero_shot) >= mean[0])
+    label_shots(axes, shots)
+    axes.set_ylim(0, 100)
+
+
+def label_shots(axes: Axes, shots: Sequence[float]) -> None:
+    """A logarithmic axis with a mark at each number of images a class."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(shots))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{shot:.0f}" for shot in shots])
-    axes.set_ylim(0, 100)
     axes.tick_params(axis="x", colors=INK)
 
 

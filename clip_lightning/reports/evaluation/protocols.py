@@ -4,34 +4,40 @@ from collections.abc import Sequence
 from typing import Any
 
 from clip_lightning.reports.document import Block, Facts, Folded, Row, Section, Table
-from clip_lightning.reports.evaluation.evaluated import Evaluated
-from clip_lightning.reports.evaluation.wording import data_set
-from clip_lightning.results import Result
+from clip_lightning.reports.evaluation.evaluated import Evaluated, evaluator_of
+from clip_lightning.reports.evaluation.wording import data_set, family_title, reasons_text
+from clip_lightning.results import Result, counted
 
 _MOST_ITEMS = 12
 
 
 def protocol_section(models: Sequence[Evaluated]) -> Section:
-    """Protocols of all figures; figures of one protocol share an entry."""
+    """Protocols of all figures, those of a family together; figures of one protocol share an entry."""
     groups: dict[str, list[Result]] = {}
     for model in models:
         for row in model.rows:
             groups.setdefault(repr((row.source, row.name.rpartition("/")[0], row.protocol)), []).append(row)
-    entries = [
-        Folded(
-            f"{rows[0].name.rpartition('/')[0]}: {', '.join(dict.fromkeys(row.metric for row in rows))}",
-            [Facts({"n": f"{rows[0].n:,}", "intervals": _methods(rows), **_plain(rows[0].protocol)})],
-        )
-        for rows in groups.values()
-    ]
-    return Section("How it was measured", entries)
+    entries: dict[str, list[Folded]] = {}
+    for rows in groups.values():
+        metrics = ", ".join(dict.fromkeys(row.metric for row in rows))
+        facts = Facts({"n": f"{rows[0].n:,}", "intervals": _methods(rows), **_plain(rows[0].protocol)})
+        title = family_title(evaluator_of(rows[0]))
+        entries.setdefault(title, []).append(Folded(f"{rows[0].name.rpartition('/')[0]}: {metrics}", [facts]))
+    families = [Folded(f"{title}: {counted(len(own), 'protocol')}", own) for title, own in entries.items()]
+    return Section("How it was measured", families)
 
 
 def missing_section(models: Sequence[Evaluated]) -> Section | None:
     """Samples and data sets that were not evaluated; None if there are none."""
     samples = {
         (model.name, row.source): Row(
-            (model.name, data_set(row), f"{row.missing:,}", f"{row.n:,}", model.unreadable.get(row.source, "—"))
+            (
+                model.name,
+                data_set(row),
+                f"{row.missing:,}",
+                f"{row.n:,}",
+                reasons_text(model.unreadable.get(row.source, {})),
+            )
         )
         for model in models
         for row in model.rows

@@ -5,15 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from clip_lightning.reports.document import Block, Document, Facts, Section
 from clip_lightning.reports.evaluation.calibration import reliability_plot, risk_coverage_plot
 from clip_lightning.reports.evaluation.choices import search_plot, template_plot, template_table
-from clip_lightning.reports.evaluation.class_details import class_blocks, confusion_table
+from clip_lightning.reports.evaluation.class_details import class_details, confusions
 from clip_lightning.reports.evaluation.comparison import difference_plot, difference_table, side_by_side
 from clip_lightning.reports.evaluation.evaluated import Evaluated, Family, families
 from clip_lightning.reports.evaluation.few_shot import few_shot_plot
+from clip_lightning.reports.evaluation.few_shot_models import few_shot_models_plot
 from clip_lightning.reports.evaluation.forest import forest_plot
 from clip_lightning.reports.evaluation.protocols import missing_section, protocol_section
 from clip_lightning.reports.evaluation.summary import summary
-from clip_lightning.reports.evaluation.tables import family_table
-from clip_lightning.reports.evaluation.transfer import gain_plot, pairs, transfer_plot
+from clip_lightning.reports.evaluation.tables import family_table, remarks
+from clip_lightning.reports.evaluation.transfer import gain_block, pairs, transfer_block
 from clip_lightning.results import Result
 
 _DETAILS: Mapping[str, tuple[str, Callable[[Sequence[Result]], list[Block]]]] = {
@@ -22,8 +23,8 @@ _DETAILS: Mapping[str, tuple[str, Callable[[Sequence[Result]], list[Block]]]] = 
     "risk_coverage": ("Risk and coverage", lambda rows: [risk_coverage_plot(rows)]),
     "templates": ("Templates", lambda rows: [template_plot(rows), *map(template_table, rows)]),
     "probe_search": ("Choice of the regularisation", lambda rows: [search_plot(rows)]),
-    "per_class": ("Classes", lambda rows: [block for row in rows for block in class_blocks(row)]),
-    "confusions": ("Confusions", lambda rows: [confusion_table(row) for row in rows]),
+    "per_class": ("Classes", lambda rows: [*map(class_details, rows)]),
+    "confusions": ("Confusions", lambda rows: [*map(confusions, rows)]),
 }
 """What is drawn of each kind of details, and under which headline."""
 
@@ -56,6 +57,7 @@ def _comparison(models: Sequence[Evaluated]) -> list[Section]:
     if any(model.comparisons for model in models[1:]):
         plots = (difference_plot(model, models[0].name) for model in models[1:])
         blocks += [*filter(None, plots), difference_table(models)]
+    blocks += [few_shots] if (few_shots := few_shot_models_plot(models)) else []
     return [Section("The models compared", blocks)]
 
 
@@ -68,7 +70,7 @@ def _model(model: Evaluated, models: Sequence[Evaluated]) -> list[Section]:
 
 
 def _family(family: Family, model: Evaluated) -> Section:
-    blocks: list[Block] = [family_table(family, model.published_as)]
+    blocks: list[Block] = [family_table(family, model.published_as), *remarks(family.rows)]
     forest = forest_plot(family.of_data_sets, model.published_as)
     # Curves of few images show more of the same figures.
     if forest and not family.detailed("few_shot_curve"):
@@ -82,10 +84,9 @@ def _transfer(found: Mapping[str, Family], model: Evaluated, models: Sequence[Ev
     if "zero_shot" not in found:
         return []
     zero_shot = found["zero_shot"]
-    plots = [transfer_plot(pairs(zero_shot, found["linear_probe"]))] if "linear_probe" in found else []
+    blocks = [transfer_block(pairs(zero_shot, found["linear_probe"]))] if "linear_probe" in found else []
     for other in models:
         others = {family.evaluator: family for family in families(other)} if other is not model else {}
         if "linear_probe" in others and "zero_shot" not in others:
-            plots.append(gain_plot(pairs(zero_shot, others["linear_probe"]), other.name))
-    drawn = [plot for plot in plots if plot]
-    return [Section("Zero-shot classification and probes", drawn)] if drawn else []
+            blocks.append(gain_block(pairs(zero_shot, others["linear_probe"]), other.name))
+    return [Section("Zero-shot classification and probes", blocks)] if blocks else []

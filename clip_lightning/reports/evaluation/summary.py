@@ -6,8 +6,8 @@ import numpy as np
 
 from clip_lightning.reports.document import Block, Row, Table
 from clip_lightning.reports.evaluation.evaluated import Evaluated, Family, Measured, families, is_average
-from clip_lightning.reports.evaluation.wording import counted, data_set, metric_title, shown_interval, signed, with_unit
-from clip_lightning.results import printed_number
+from clip_lightning.reports.evaluation.wording import data_set, metric_title, shown, shown_interval, signed, with_unit
+from clip_lightning.results import counted
 
 _COLUMNS = ("Model", "Measured", "On", ">Figure", ">95 % interval", "Range", ">Against published")
 _EMPTY_IF_UNUSED = ("Model", "Range", ">Against published")
@@ -71,7 +71,7 @@ def _mean(deciding: Sequence[Measured]) -> tuple[str, str]:
     if len({row.unit for row in rows}) != 1:
         return "see the table", ""
     unit = rows[0].unit
-    ends = (f"{printed_number(row.value, unit)} ({data_set(row)})" for row in (rows[0], rows[-1]))
+    ends = (f"{shown(row.value, unit)} ({data_set(row)})" for row in (rows[0], rows[-1]))
     return with_unit(float(np.mean([row.value for row in rows])), unit), " to ".join(ends)
 
 

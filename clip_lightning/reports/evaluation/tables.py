@@ -1,11 +1,14 @@
 """The main table of a family: each figure with its interval, and the published one beside it."""
 
+from collections.abc import Sequence
+
 from clip_lightning.reports.document import Row, Table
 from clip_lightning.reports.evaluation.evaluated import Family, Measured
-from clip_lightning.reports.evaluation.wording import data_set, metric_title, shown_interval, signed, superscript
-from clip_lightning.results import printed
+from clip_lightning.reports.evaluation.wording import data_set, metric_title, shown, shown_interval, signed, superscript
+from clip_lightning.results import Result, printed
 
 MOST_ROWS = 60
+_MOST_NAMED = 4
 _UNCHECKED = "†"
 
 
@@ -29,7 +32,7 @@ def family_table(family: Family, published_as: str | None) -> Table:
         notes=[
             *[f"{superscript(number)} {note}." for number, note in enumerate(notes, 1)],
             *_unchecked(family),
-            _methods(family),
+            *_methods(family),
         ],
     )
 
@@ -39,7 +42,7 @@ def _cells(one: Measured, notes: list[str], shows_reference: bool) -> list[str]:
     cells = [
         data_set(row) if one.is_deciding else "",
         metric_title(row.metric),
-        printed(row.value, row.unit),
+        shown(row.value, row.unit),
         shown_interval(row),
         f"{row.n:,}",
         f"{row.missing:,}",
@@ -77,7 +80,28 @@ def _unchecked(family: Family) -> list[str]:
     return [f"{_UNCHECKED} {table}: {confidence}." for table, confidence in said]
 
 
-def _methods(family: Family) -> str:
-    """How the intervals were made."""
-    methods = list(dict.fromkeys(row.method for row in family.rows if row.method))
-    return f"Intervals: {'; '.join(methods)}." if methods else "No intervals."
+def _methods(family: Family) -> list[str]:
+    """How the intervals were made, and why some figures have none."""
+    methods = dict.fromkeys(row.method for row in family.rows if row.interval)
+    notes = [f"Intervals: {'; '.join(methods)}." if methods else "No intervals."]
+    without: dict[str, list[Result]] = {}
+    for row in family.rows:
+        if row.interval is None and row.method:
+            without.setdefault(row.method.removeprefix("none: "), []).append(row)
+    for reason, rows in without.items():
+        names = [f"{metric_title(row.metric)} of {data_set(row)}" for row in rows]
+        rest = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        notes.append(f"No interval: {', '.join(names[:_MOST_NAMED])}{rest}: {reason}.")
+    return notes
+
+
+def remarks(rows: Sequence[Result]) -> list[str]:
+    """What is to be said of figures that are easily misread."""
+    reversed_sets = [data_set(row) for row in rows if row.metric == "area_under_roc" and row.value < 0.5]
+    if not reversed_sets:
+        return []
+    return [
+        f"An area below 50: the model is surer of images of none of the classes than of known ones "
+        f"({', '.join(reversed_sets)}), so its confidence does not tell them apart, and a threshold on it would keep "
+        "the wrong ones."
+    ]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from clip_lightning.reports.document import Plot
 from clip_lightning.reports.evaluation.evaluated import Family
 from clip_lightning.reports.evaluation.labels import Point, name_points
-from clip_lightning.reports.evaluation.wording import data_set, signed
+from clip_lightning.reports.evaluation.wording import data_set, signed, with_minus
 from clip_lightning.reports.style import BLUE, FAINT, INK, ORANGE, new_figure, plot, styled
 from clip_lightning.results import Result
 from clip_lightning.stats import linear_relation
@@ -45,13 +45,13 @@ def pairs(zero_shot: Family, probes: Family) -> list[Pair]:
     ]
 
 
-def transfer_plot(found: Sequence[Pair]) -> Plot | None:
-    """Zero-shot over the linear probe of the same model, a point a data set; None of fewer than two.
+def transfer_block(found: Sequence[Pair]) -> Plot | str:
+    """Zero-shot over the linear probe of the same model, a point a data set; of fewer than two, a sentence.
 
     Source: Radford et al. 2021 (arXiv 2103.00020), figure 8.
     """
     if len(found) < 2:
-        return None
+        return _too_few(found, "the probes of the same model")
     with styled():
         figure = new_figure(6.3, 6.1)
         axes = figure.subplots()
@@ -59,8 +59,8 @@ def transfer_plot(found: Sequence[Pair]) -> Plot | None:
     return plot(figure, _transfer_caption(found))
 
 
-def gain_plot(found: Sequence[Pair], supervised: str) -> Plot | None:
-    """Zero-shot less a supervised encoder's probe, a bar a data set, sorted; None of fewer than two.
+def gain_block(found: Sequence[Pair], supervised: str) -> Plot | str:
+    """Zero-shot less a supervised encoder's probe, a bar a data set, sorted; of fewer than two, a sentence.
 
     Args:
         found: Figures of both.
@@ -69,7 +69,7 @@ def gain_plot(found: Sequence[Pair], supervised: str) -> Plot | None:
     Source: Radford et al. 2021 (arXiv 2103.00020), figure 5.
     """
     if len(found) < 2:
-        return None
+        return _too_few(found, f"the probes of {supervised}")
     ordered = sorted(found, key=lambda pair: pair.gain)
     with styled():
         figure = new_figure(7.0, 0.75 + 0.21 * len(ordered))
@@ -83,6 +83,14 @@ def gain_plot(found: Sequence[Pair], supervised: str) -> Plot | None:
         f"{data_set(best.probe)}. Resolved where the 95 % intervals of both do not overlap (full colour)."
     )
     return plot(figure, caption)
+
+
+def _too_few(found: Sequence[Pair], probes: str) -> str:
+    sets = f"only {data_set(found[0].probe)} is" if found else "none is"
+    return (
+        f"Zero-shot classification is drawn against {probes} from two data sets on which both were measured by one "
+        f"metric; here {sets}."
+    )
 
 
 def _draw_points(axes: Axes, found: Sequence[Pair]) -> None:
@@ -120,10 +128,11 @@ def _transfer_caption(found: Sequence[Pair]) -> str:
         return text
     line = linear_relation(x, y)
     (r_low, r_high), (low, high) = line.correlation_interval, line.slope_interval
-    return (
-        f"{text} Correlation r = {line.correlation:.2f} ({r_low:.2f} to {r_high:.2f}), slope {line.slope:.2f} "
-        f"({low:.2f} to {high:.2f})."
+    relation = (
+        f"Correlation r = {line.correlation:.2f} ({r_low:.2f} to {r_high:.2f}), slope {line.slope:.2f} ({low:.2f} to "
+        f"{high:.2f})."
     )
+    return f"{text} {with_minus(relation)}"
 
 
 def _draw_bars(axes: Axes, ordered: Sequence[Pair], supervised: str) -> None:

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from clip_lightning.reference.published import titles
 from clip_lightning.results import Result, printed, printed_interval, printed_number
@@ -20,6 +21,8 @@ FAMILIES = {
 }
 """Families of figures by the name of their evaluator, in the order of a report; all others follow."""
 
+_MOST_REASONS = 3
+_MINUS = "\N{MINUS SIGN}"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -54,9 +57,12 @@ def told_apart(rows: Sequence[Result]) -> list[str]:
     return names
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things: "1 sample", "3 samples"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def reasons_text(counts: Mapping[str, int]) -> str:
+    """Why images cannot be read, the most frequent reasons first, each with the number of its images."""
+    ordered = Counter(counts).most_common()
+    shown = [f"{reason} ({count:,})" for reason, count in ordered[:_MOST_REASONS]]
+    others = sum(count for _, count in ordered[_MOST_REASONS:])
+    return ", ".join([*shown, *([f"other reasons ({others:,})"] if others else [])]) or "—"
 
 
 def superscript(number: int) -> str:
@@ -64,19 +70,32 @@ def superscript(number: int) -> str:
     return str(number).translate(_SUPERSCRIPTS)
 
 
+def with_minus(text: str) -> str:
+    """Numbers with the sign that belongs to them."""
+    return text.replace("-", _MINUS)
+
+
+def shown(value: float, unit: str = "") -> str:
+    """A value in a table, with the sign that belongs to numbers."""
+    return with_minus(printed(value, unit))
+
+
 def with_unit(value: float, unit: str) -> str:
     """A value in running text."""
-    return printed(value, unit) if unit else f"{printed(value)} %"
+    return shown(value, unit) if unit else f"{shown(value)} %"
 
 
 def shown_interval(row: Result) -> str:
-    """The 95 % interval of a result."""
-    return printed_interval(row).replace(" to ", "\N{EN DASH}") if row.interval else "—"
+    """The 95 % interval of a result; with a dash, unless there is a sign that it could be taken for."""
+    if row.interval is None:
+        return "—"
+    text = with_minus(printed_interval(row))
+    return text if _MINUS in text else text.replace(" to ", "\N{EN DASH}")
 
 
 def signed(value: float, unit: str = "") -> str:
     """A difference with its sign; a fraction's in percentage points."""
     text = printed_number(abs(value), unit)
     is_zero = math.isfinite(value) and float(text.replace(",", "")) == 0
-    sign = "" if is_zero or math.isnan(value) else "\N{MINUS SIGN}" if value < 0 else "+"
+    sign = "" if is_zero or math.isnan(value) else _MINUS if value < 0 else "+"
     return sign + text
