@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -12,14 +13,20 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @contextmanager
-def offline_if_unreachable() -> Iterator[str]:
+def offline_if_unreachable(name: str = "") -> Iterator[str]:
     """Meanwhile the hub is left alone if nothing can be connected to it, where each file would be retried for a minute.
 
     A slow connection is used as ever, with all retries.
 
+    Args:
+        name: What is to be had; for a folder of this machine nothing is connected to.
+
     Yields:
         What to say of it, such as "huggingface.co cannot be reached"; empty where it can.
     """
+    if name and Path(name).exists():
+        yield ""
+        return
     from huggingface_hub import constants  # costs a tenth of a second
 
     if constants.HF_HUB_OFFLINE:
@@ -27,7 +34,7 @@ def offline_if_unreachable() -> Iterator[str]:
     elif reason := _unreachable(constants.ENDPOINT):
         constants.HF_HUB_OFFLINE = True
         try:
-            yield reason
+            yield f"there is no such folder, and {reason}" if name else reason
         finally:
             constants.HF_HUB_OFFLINE = False
     else:

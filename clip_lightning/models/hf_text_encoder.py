@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clip_lightning.models.base import TextEncoder
 from clip_lightning.models.layers import check_positive
+from clip_lightning.offline import offline_if_unreachable
 from clip_lightning.refusal import first_line
 
 Pooling = Literal["mean", "max", "cls", "pooler", "last"]
@@ -132,16 +133,17 @@ def _settings(name: str | None, config: Mapping[str, Any] | None, pretrained: bo
         raise ValueError("HFTextEncoder needs transformers: pip install 'clip-lightning[hf]'") from None
     if (name is None) == (config is None) or (pretrained and name is None):
         raise ValueError("give either name (a folder or a model of the hub, for its weights too) or config, its sizes")
+    reason = ""
     try:
         if name is not None:
-            settings = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            config = settings.to_dict()
+            with offline_if_unreachable(name) as reason:
+                config = AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
         assert config is not None
         plain = _plain(config)
         return AutoConfig.for_model(plain.pop("model_type", None), **plain)
     except (OSError, ValueError, TypeError) as error:
         what = repr(name) if name is not None else "this config"
-        raise ValueError(f"transformers has no text model {what}: {first_line(error)}") from None
+        raise ValueError(f"transformers has no text model {what}: {reason or first_line(error)}") from None
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +168,11 @@ def _model(settings: Any, name: str | None, pooling: Pooling) -> nn.Module:
 
     settings.use_cache = False  # keys and values of earlier tokens serve those who write texts
     try:
-        whole = auto.from_config(settings) if name is None else auto.from_pretrained(name, config=settings)
+        if name is None:
+            whole = auto.from_config(settings)
+        else:
+            with offline_if_unreachable(name):
+                whole = auto.from_pretrained(name, config=settings)
     except (OSError, ValueError) as error:
         raise ValueError(f"transformers cannot build {name or settings.model_type!r}: {first_line(error)}") from None
     model: Any = whole.encoder if settings.is_encoder_decoder else whole

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from clip_lightning.offline import offline_if_unreachable
 from clip_lightning.refusal import first_line
 from clip_lightning.text.base import Tokenizer
 from clip_lightning.text.byte_level import check_is_list
@@ -118,9 +119,10 @@ def _of_name(name: str) -> Any:
     except ModuleNotFoundError:
         raise ValueError("HFTokenizer needs transformers: pip install 'clip-lightning[hf]'") from None
     try:
-        own = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        with offline_if_unreachable(name) as reason:
+            own = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ValueError(f"transformers has no tokeniser {name!r}: {first_line(error)}") from None
+        raise ValueError(f"transformers has no tokeniser {name!r}: {reason or first_line(error)}") from None
     if not own.is_fast:
         raise ValueError(
             f"tokeniser {name!r} has no tokenizer.json, which a checkpoint needs; convert it to a fast one"
