@@ -1,5 +1,4 @@
 import socket
-import threading
 from functools import partial
 
 import pytest
@@ -34,7 +33,6 @@ def test_without_a_connection_the_hub_is_left_alone_meanwhile(monkeypatch):
 @pytest.mark.parametrize("is_proxy", [False, True])
 def test_whatever_answers_is_asked_as_ever(monkeypatch, is_proxy):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=server.accept, daemon=True).start()
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         if is_proxy:
             monkeypatch.setenv("http_proxy", address)
