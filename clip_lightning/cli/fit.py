@@ -2,11 +2,8 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -28,26 +25,23 @@ from clip_lightning.callbacks import (
     stopping_at_once,
 )
 from clip_lightning.checkpoint import read_checkpoint
+from clip_lightning.cli.announcement import announce
+from clip_lightning.cli.checks import build_checked, check_duration
 from clip_lightning.cli.compose import compose
 from clip_lightning.cli.continuation import conclude_failure, conclude_stop, find_checkpoint, how_to_continue
 from clip_lightning.cli.devices import own_cpus
 from clip_lightning.cli.errors import UserError
-from clip_lightning.cli.keys import KEYS, check_keys, value_at
+from clip_lightning.cli.keys import KEYS, check_keys
 from clip_lightning.cli.memory import told_of_memory
 from clip_lightning.cli.start import start_of
-from clip_lightning.cli.training import DEFAULTS, TrainingCLI, build_cli, show_help
+from clip_lightning.cli.training import DEFAULTS, TrainingCLI, show_help
 from clip_lightning.config import Config, to_yaml
 from clip_lightning.files import write_atomically
 from clip_lightning.models.cost import training_flops
 from clip_lightning.models.peak import arithmetic_of, peak_flops
-from clip_lightning.optim import check_rounding
 from clip_lightning.results import format_table
-from clip_lightning.tracking.logger import MLflowTracker
 from clip_lightning.tracking.provenance import add_start
 from clip_lightning.tracking.run_folder import RunFolder
-
-_CAPTIONS = 10_000
-"""Captions whose length is looked at before a run, which takes a part of a second."""
 
 RUN_DIR_VARIABLE = "CLIP_LIGHTNING_RUN_DIR"
 """Tells the processes that a strategy starts, which run this command line again, where the first one writes."""
@@ -107,81 +101,11 @@ def run(config: Config, folder: RunFolder, arguments: Sequence[str]) -> None:
             is_turned = isinstance(stop, SystemExit)
             if is_turned and not isinstance(stop.__context__, KeyboardInterrupt):
                 raise
-            for tracker in trackers(cli):
+            for tracker in cli.trackers:
                 tracker.finalize("aborted")
             if is_turned:
                 raise KeyboardInterrupt(how_to_continue(folder, arguments)) from None
             raise
-
-
-def build_checked(config: Config, run_dir: Path) -> TrainingCLI:
-    """Builds everything, and refuses what would fail later on.
-
-    Args:
-        config: Composed configuration.
-        run_dir: The run's folder.
-
-    Raises:
-        UserError: If the configuration is not accepted.
-        ValueError: If parts do not fit each other.
-    """
-    cli = build_cli("fit", {**config, "run_dir": str(run_dir)})
-    cli.datamodule.train_loader(cli.model, world_size=cli.trainer.world_size)
-    check_monitor(cli)
-    check_micro_batch(cli)
-    if cli.trainer.precision == "bf16-true":
-        check_rounding("trainer.precision bf16-true", cli.model.optimizer)
-    cli.part("averaging").check_strategy(cli.trainer)
-    cli.model.make_optimizer(fused=False)
-    return cli
-
-
-def check_duration(config: Config) -> None:
-    """Refuses a configuration that does not say how long to train.
-
-    Raises:
-        UserError: If neither epochs nor steps are limited, on which the schedule of the learning rate depends.
-    """
-    limits = [value_at(config, f"trainer.{limit}") for limit in ("max_epochs", "max_steps", "fast_dev_run")]
-    if not any(limit not in (None, -1, 0, False) for limit in limits):
-        raise UserError("nothing says how long to train; give --trainer.max_epochs or --trainer.max_steps, 1 or more")
-
-
-def check_monitor(cli: TrainingCLI) -> None:
-    """Refuses a metric for the best checkpoint that nothing will report.
-
-    Raises:
-        UserError: With the names that there will be.
-    """
-    scores = [f"val/{name}" for evaluator in cli.part("evaluation").evaluators["val"] for name in evaluator.reports]
-    losses = [] if cli.datamodule.val is None else [f"val/{name}" for name in cli.model.objective.reports]
-    averaged = [name.replace("val", named("val", "averaged"), 1) for name in scores + losses]
-    monitor = cli.config.checkpoints.monitor
-    if monitor in averaged and cli.part("averaging").decay is None:
-        raise UserError(f"checkpoints.monitor {monitor!r} is of averaged weights; give, say, --averaging.decay 0.999")
-    if monitor in scores + losses + averaged:
-        return
-    message = (
-        f"checkpoints.monitor {monitor!r} is reported by nothing; there are: {', '.join(scores + losses) or 'none'}"
-    )
-    if scores:
-        raise UserError(f"{message}; give, say, --checkpoints.monitor {scores[0]} --checkpoints.mode max")
-    raise UserError(f"{message}; give validation pairs by data.val, or an evaluator by evaluation.val")
-
-
-def check_micro_batch(cli: TrainingCLI) -> None:
-    """Refuses to divide a batch into parts that are larger than it.
-
-    Raises:
-        UserError: With both sizes.
-    """
-    size, batch_size, processes = cli.model.micro_batch_size, cli.datamodule.batch_size, cli.trainer.world_size
-    own = batch_size // processes
-    if size is not None and size > own:
-        raise UserError(
-            f"model.micro_batch_size {size} is larger than the {own} pairs of a process (data.batch_size {batch_size}, "
-            f"{processes} {'process' if processes == 1 else 'processes'}); give {own} or less"
-        )
 
 
 def open_run_folder(config: Config) -> RunFolder:
@@ -269,7 +193,7 @@ def record(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str]) -> Non
     add_start(folder.provenance, start)
     if start["git"]:
         commit = start["git"]["commit"] + ("-dirty" if start["git"]["dirty"] else "")
-        for tracker in trackers(cli):
+        for tracker in cli.trackers:
             tracker.log_tags({"mlflow.source.git.commit": commit})
     for logger in cli.trainer.loggers:
         logger.log_hyperparams({**cli.resolved, "data_fingerprint": start["fingerprints"]})
@@ -278,55 +202,9 @@ def record(cli: TrainingCLI, folder: RunFolder, arguments: Sequence[str]) -> Non
 
 def log_artifacts(cli: TrainingCLI, paths: Sequence[Path]) -> None:
     """Hands files to the trackers that keep files."""
-    for logger in trackers(cli):
+    for logger in cli.trackers:
         for path in paths:
             logger.log_artifact(path)
-
-
-def trackers(cli: TrainingCLI) -> list[MLflowTracker]:
-    """The loggers that keep more than numbers."""
-    return [logger for logger in cli.trainer.loggers if isinstance(logger, MLflowTracker)]
-
-
-@rank_zero_only
-def announce(cli: TrainingCLI, folder: RunFolder, checkpoint: Path | None) -> None:
-    """Says what is trained, on what, and where it goes."""
-    model, data = cli.model.model, cli.datamodule
-    trained = model.image_encoder, model.text_encoder or cli.model.objective
-    sizes = " + ".join(f"{type(part).__name__} {_count(part):,}" for part in trained)
-    print(f"model       {sizes}, {_count(cli.model):,} parameters in all")
-    print(f"data        {sum(map(len, data.train)):,} pairs, {describe_batch(cli)}")
-    captions = list(islice(chain.from_iterable(source.captions() for source in data.train), _CAPTIONS))
-    if cut := sum(map(cli.model.tokenizer.cuts, captions)):
-        length = cli.model.tokenizer.context_length
-        print(f"text        {cut:,} of the first {len(captions):,} captions lose what is beyond {length} tokens")
-    if (decay := cli.part("averaging").decay) is not None:
-        monitor, kind = cli.config.checkpoints.monitor, cli.part("checkpoints").kind
-        print(f"averaging   decay {decay}; the {kind} weights are used and reported, of which {monitor} is")
-    print(f"run folder  {folder.path}")
-    if checkpoint:
-        print(f"continuing  {checkpoint}")
-    for logger in trackers(cli):
-        if logger.uri:
-            where = logger.uri if logger.uri.startswith("http") else f"mlflow ui --backend-store-uri {logger.uri}"
-            print(f"tracking    {where}")
-    sys.stdout.flush()
-
-
-def describe_batch(cli: TrainingCLI) -> str:
-    """How many pairs a step compares, and how it comes by them."""
-    size, parts, micro = cli.datamodule.batch_size, cli.trainer.accumulate_grad_batches, cli.model.micro_batch_size
-    if parts > 1:
-        return (
-            f"{parts} batches of {size:,} in a step, each compared within itself (one batch of {parts * size:,} in the "
-            f"same memory: --data.batch_size {parts * size} --model.micro_batch_size {micro or size} "
-            "--trainer.accumulate_grad_batches 1)"
-        )
-    return f"{size:,} in a step" + (f", encoded {micro:,} at a time" if micro else "")
-
-
-def _count(module: Any) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def curves_of(cli: TrainingCLI) -> list[str]:

@@ -23,8 +23,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from clip_lightning.ablation.facts import Facts
 from clip_lightning.ablation.plan import key_of
 from clip_lightning.averages import KINDS, named
+from clip_lightning.cli.checks import build_checked
 from clip_lightning.cli.errors import is_users_mistake
-from clip_lightning.cli.fit import build_checked
 from clip_lightning.cli.keys import check_keys
 from clip_lightning.cli.training import DEFAULTS, TrainingCLI
 from clip_lightning.config import Config, merge

@@ -118,13 +118,17 @@ class TrainingCLI(LightningCLI):
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         callbacks.insert(callbacks.index(self.part("checkpoints")), callback)
 
+    @property
+    def trackers(self) -> list[MLflowTracker]:
+        """The loggers that keep more than numbers."""
+        return [logger for logger in self.trainer.loggers if isinstance(logger, MLflowTracker)]
+
     def attach_loggers(self, run_dir: Path) -> None:
         """Gives the trackers their folder, and a run without one a journal: its figure is drawn from that."""
-        if not any(isinstance(logger, MLflowTracker) for logger in self.trainer.loggers):
+        if not self.trackers:
             self.trainer.loggers = [*self.trainer.loggers, MLflowTracker(live=False)]
-        for logger in self.trainer.loggers:
-            if isinstance(logger, MLflowTracker):
-                logger.attach(run_dir)
+        for tracker in self.trackers:
+            tracker.attach(run_dir)
 
 
 def quiet() -> None:
