@@ -10,6 +10,13 @@ from clip_lightning.ablation.facts import Facts
 Unit = Literal["samples", "flops", "seconds"]
 _UNITS: tuple[Unit, ...] = ("samples", "flops", "seconds")
 
+_REMEDIES: dict[Unit, str] = {
+    "samples": "",  # which is always known
+    "flops": ", since a tower does what cannot be counted; give samples or seconds",
+    "seconds": ", since its runs are done on other machines, where nothing is timed; give samples or flops, or start "
+    "the study within an allocation of the cluster (salloc) with --executor LocalPool, which times steps there",
+}
+
 TOLERANCE = 0.02
 """By what share a variant may miss the budget: a step cannot be divided."""
 
@@ -57,8 +64,8 @@ class Budget:
         step = self._cost_of_a_step(facts)
         if step is None:
             raise ValueError(
-                f"budget {self} cannot be matched: what a step of variant {variant!r} takes of it is not known here; "
-                "give samples"
+                f"budget {self} cannot be matched: what a step of variant {variant!r} takes of it is not known here"
+                f"{_REMEDIES[self.unit]}"
             )
         steps = max(1, round(self.amount / step))
         if abs(steps * step - self.amount) > TOLERANCE * self.amount:
