@@ -1,5 +1,6 @@
 """Reports on made-up studies: what the first sentences say, and that a page needs nothing beside itself."""
 
+import dataclasses
 import re
 import sys
 import time
@@ -14,6 +15,8 @@ from studies import facts, plan, study_config
 
 from clip_lightning.__main__ import main
 from clip_lightning.ablation.folder import write_plan
+from clip_lightning.ablation.outcome import read_outcome
+from clip_lightning.ablation.reproduction import Reproduction, draw
 from clip_lightning.ablation.runs import SharedRuns
 
 MEANS = {"narrow": 0.5, "wide": 0.6, "deep": 0.605}
@@ -91,6 +94,28 @@ def test_a_study_without_runs_says_so(tmp_path, capsys):
     made_up(tmp_path / "s")
     text, _ = report(tmp_path / "s", capsys)
     assert "Nothing is known yet: no run is finished." in text
+
+
+def test_a_report_tells_of_a_run_that_was_done_again_as_long_as_it_is_the_studys(tmp_path, capsys):
+    found, runs = made_up(tmp_path / "s", seeds=2)
+    assert main(["report", "--study", str(tmp_path / "s"), "--reproduce"]) == 2
+    assert "no run of the study is finished" in capsys.readouterr().err
+    for (name, seed), value in values(MEANS, 2).items():
+        finish(runs, found.run(name, seed), value)
+    outcome = read_outcome(found, runs)
+    run = draw(outcome).run
+    assert draw(read_outcome(found, SharedRuns(runs.root))).run == run
+    assert "No run was done again" in report(tmp_path / "s", capsys)[0]
+    done = Reproduction(
+        run.key, str(run), "-m clip_lightning reproduce x", 1, ["val/loss  DIFFERS", "1 of 9 differ"], ""
+    )
+    done.write(tmp_path / "s")
+    text, page = report(tmp_path / "s", capsys)
+    assert f"{run}, drawn by chance from the finished runs, was done again" in text
+    assert "It is not equal: 1 of 9 differ." in text
+    assert "val/loss  DIFFERS" in page
+    dataclasses.replace(done, key="of another study").write(tmp_path / "s")
+    assert "No run was done again" in report(tmp_path / "s", capsys)[0]
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path, capsys):
