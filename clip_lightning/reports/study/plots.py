@@ -14,6 +14,9 @@ from clip_lightning.reports.study.wording import Unit
 from clip_lightning.reports.style import BLUE, FAINT, INK, ORANGE, PALETTE, new_figure, plot, styled
 from clip_lightning.stats import t_interval
 
+_WIDE = 8
+"""Costs that differ by a larger factor are drawn on a logarithmic axis."""
+
 
 def means_plot(ranked: Sequence[Summary], unit: Unit, baseline: str) -> Plot:
     """Each variant's mean with its interval, and its seeds; the baseline is the vertical line."""
@@ -121,8 +124,12 @@ def _costs(
         axes.vlines(cost, unit.factor * ends[0], unit.factor * ends[1], color=colours[name], linewidth=1.4)
         axes.scatter(cost, unit.factor * mean, s=30, color=colours[name], zorder=3, label=name)
     axes.set_xlabel(title)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    if max(costs.values()) > _WIDE * min(costs.values()):
+        # What grows by factors, as in the paper's figure 9, is a line there.
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     return front
 
 
