@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
-STAGES = ["prepare", "train", "evaluate", "report"]
+STAGES = ["prepare", "train", "evaluate", "report", "ablation"]
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +21,18 @@ pytestmark = pytest.mark.slow
 def evaluators(**arguments):
     dataset = {"class_path": "ShapeScenesLabels", "init_args": {"split": "test", "size": 20}}
     return {"scenes": {"class_path": "ZeroShot", "init_args": {"dataset": dataset, **arguments}}}
+
+
+STUDY = {
+    "question": "Is it faster?",
+    "source": "none",
+    "base": ["configs/quickstart.yaml"],
+    "variants": {"slow": {}, "fast": {"model.optimizer.lr": 0.02}},
+    "metrics": {"test/zero_shot/shape_scenes/accuracy": "max"},
+    "seeds": [0, 1, 2],
+    "budget": {"samples": 32},
+    "executor": {"class_path": "LocalPool", "init_args": {"at_once": 2, "devices": []}},
+}
 
 
 class Clone:
@@ -60,9 +72,14 @@ def clone(tmp_path):
     config["seed_everything"], config["trainer"]["max_epochs"] = 0, 8
     clone.write("quickstart.yaml", config)
     clone.write("evaluate/quick.yaml", {"evaluators": evaluators()})
+    clone.write("ablations/text_encoder.yaml", STUDY)
     clone.dvc("remote", "add", "-d", "local", str(tmp_path / "remote"))
     clone.commit("small")
     return clone
+
+
+def runs_of_the_study(clone):
+    return {path.parent.name for path in clone.path.glob("runs/by_config/*/results.json")}
 
 
 def stages_run(output):
