@@ -46,7 +46,10 @@ class Budget:
             is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
             if unit in _UNITS and is_number and 0 < amount < math.inf:
                 return cls(cast(Unit, unit), amount)
-        raise ValueError(f"budget is {given!r}; give one of samples, flops and seconds, such as {{samples: 100000}}")
+        raise ValueError(
+            f"budget is {given!r}; give one of samples, flops and seconds, such as {{samples: 100000}}; another unit than "
+            "the file's is given in the file"
+        )
 
     def steps(self, variant: str, facts: Facts) -> int:
         """How many optimiser steps of a variant spend the budget.
