@@ -47,8 +47,8 @@ class Budget:
             if unit in _UNITS and is_number and 0 < amount < math.inf:
                 return cls(cast(Unit, unit), amount)
         raise ValueError(
-            f"budget is {given!r}; give one of samples, flops and seconds, such as {{samples: 100000}}; another unit than "
-            "the file's is given in the file"
+            f"budget is {given!r}; give one of samples, flops and seconds, such as {{samples: 100000}}; another unit "
+            "than the file's is given in the file"
         )
 
     def steps(self, variant: str, facts: Facts) -> int:
