@@ -14,10 +14,12 @@ from folders import METRIC, fail, finish
 from studies import facts, plan, study_config
 
 from clip_lightning.__main__ import main
+from clip_lightning.ablation.comparison import summaries
 from clip_lightning.ablation.folder import write_plan
 from clip_lightning.ablation.outcome import read_outcome
 from clip_lightning.ablation.reproduction import Reproduction, draw
 from clip_lightning.ablation.runs import SharedRuns
+from clip_lightning.reports.study.scaling import power_law
 
 MEANS = {"narrow": 0.5, "wide": 0.6, "deep": 0.605}
 
@@ -63,6 +65,24 @@ def test_the_first_screen_answers_the_question(tmp_path, capsys):
     assert f"fit --config {runs.folder(found.run('wide', 3)).path}/config.yaml" in text
     assert not re.search(r'(src|href)="http', page)
     assert page.count("<img") == 3
+
+
+@pytest.mark.parametrize(("widest", "is_told"), [(32, True), (6, False)])
+def test_the_exponent_of_the_error_is_told_where_the_costs_differ_enough(widest, is_told, tmp_path):
+    widths = {str(width): width for width in np.linspace(1, widest, 5).tolist()}
+    found = plan(
+        study_config(variants={name: {} for name in widths}, seeds=[0, 1], runs_dir=str(tmp_path / "runs")),
+        **{name: facts(int(10 * width), image_flops=int(1e6 * width)) for name, width in widths.items()},
+    )
+    runs = SharedRuns(tmp_path / "runs")
+    for name, width in widths.items():
+        for seed in (0, 1):
+            finish(runs, found.run(name, seed), 1 - 0.8 * width**-0.25)
+    outcome = read_outcome(found, runs)
+    law = power_law(outcome, summaries(outcome.values(METRIC), "max"))
+    assert (law is not None) == is_told
+    if law:
+        assert "to the power of -0.250: with twice the computation it is 0.84 times" in law
 
 
 def test_failed_and_missing_runs_are_told_of_with_their_last_lines(tmp_path, capsys):

@@ -8,6 +8,7 @@ from clip_lightning.ablation.reproduction import Reproduction
 from clip_lightning.reports.document import Block, Document, Facts, Folded, Section
 from clip_lightning.reports.study.answer import answer
 from clip_lightning.reports.study.plots import costs_plot, curves_plot, means_plot
+from clip_lightning.reports.study.scaling import power_law
 from clip_lightning.reports.study.tables import (
     differences_table,
     failures,
@@ -39,7 +40,8 @@ def study_report(outcome: Outcome, facts: Mapping[str, str], reproduction: Repro
     if curves := curves_plot(outcome, ranked):
         sections.append(Section("How they learn", [curves]))
     if costs := costs_plot(outcome, ranked):
-        sections.append(Section("What they cost", [costs]))
+        law = power_law(outcome, ranked)
+        sections.append(Section("What they cost", [costs, *([law] if law else [])]))
     if failed := failures(outcome.runs):
         sections.append(Section("Runs that did not end well", failed))
     sections += [
