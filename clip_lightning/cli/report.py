@@ -14,6 +14,7 @@ from clip_lightning.ablation.folder import read_plan
 from clip_lightning.ablation.outcome import Outcome, RunOutcome, read_outcome
 from clip_lightning.ablation.reproduction import Reproduction, draw, read_reproduction
 from clip_lightning.ablation.runs import SharedRuns
+from clip_lightning.cli.errors import UserError
 from clip_lightning.reports.rendering import write_report
 from clip_lightning.reports.study import study_report
 from clip_lightning.tracking.provenance import read_starts
@@ -42,38 +43,48 @@ def main(arguments: Sequence[str]) -> int:
         action="store_true",
         help="first do one of its finished runs again, drawn by chance, and compare; it takes as long as the run did",
     )
+    parser.add_argument(
+        "--allow_module",
+        action="append",
+        default=[],
+        help="with --reproduce, module beside the installed packages that its configuration may name",
+    )
     options = parser.parse_args(arguments)
-    code = reproduce(options.study) if options.reproduce else 0
+    if options.allow_module and not options.reproduce:
+        parser.error("--allow_module is of what --reproduce does; give both")
+    code = reproduce(options.study, options.allow_module) if options.reproduce else 0
     for path in write_study_report(options.study, ["report", *arguments]):
         print(f"report      {path}")
     print(options.study)
     return code
 
 
-def reproduce(folder: Path) -> int:
+def reproduce(folder: Path, modules: Sequence[str] = ()) -> int:
     """Has a process do one run of a study again, and notes what came of it.
 
     Args:
         folder: The study's folder.
+        modules: Those of the user's own that the run's configuration may name.
 
     Returns:
         0 if everything was equal, 1 if not.
 
     Raises:
-        ValueError: If the folder holds no study, no run of it is finished, or the run could not be done again.
+        UserError: If the run could not be done again.
+        ValueError: If the folder holds no study, or no run of it is finished.
     """
     drawn = draw(_outcome(folder))
     command = ["-m", "clip_lightning", "reproduce", str(drawn.folder)]
     command += ["--run_dir", str(folder / "reproduced" / drawn.run.key)]
+    command += [argument for module in modules for argument in ("--allow_module", module)]
     print(f"reproducing {drawn.run}, drawn by chance: python {shlex.join(command)}", file=sys.stderr, flush=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(_threads(drawn))}
-    done = subprocess.run(
-        [sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment, check=False
-    )  # What goes wrong is seen at once, since errors go where this process's go.
-    if done.returncode not in (0, 1):
-        raise ValueError(f"{drawn.folder} could not be done again; what stands above says why")
+    # What goes wrong is seen at once, since errors go where this process's go.
+    done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment, check=False)
     # The last line is the new run's folder, which the command says too.
     said = [line.rstrip() for line in done.stdout.splitlines()[:-1] if line.strip()][-LAST_LINES:]
+    if not said or not said[-1].endswith(("equal", "differ")):
+        raise UserError(f"{drawn.folder} could not be done again and compared; what stands above says why")
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     Reproduction(drawn.run.key, str(drawn.run), shlex.join(command), done.returncode, said, date).write(folder)
     return done.returncode
