@@ -20,9 +20,6 @@ from clip_lightning.reports.study import study_report
 from clip_lightning.tracking.provenance import read_starts
 from clip_lightning.tracking.run_folder import RunFolder
 
-LAST_LINES = 60
-"""How much of what ``reproduce`` prints is kept: a line for each figure and curve."""
-
 
 def main(arguments: Sequence[str]) -> int:
     """Writes the report of a study.
@@ -74,20 +71,26 @@ def reproduce(folder: Path, modules: Sequence[str] = ()) -> int:
         ValueError: If the folder holds no study, or no run of it is finished.
     """
     drawn = draw(_outcome(folder))
-    command = ["-m", "clip_lightning", "reproduce", str(drawn.folder)]
-    command += ["--run_dir", str(folder / "reproduced" / drawn.run.key)]
+    new = str(folder / "reproduced" / drawn.run.key)
+    command = ["-m", "clip_lightning", "reproduce", str(drawn.folder), "--run_dir", new]
     command += [argument for module in modules for argument in ("--allow_module", module)]
     print(f"reproducing {drawn.run}, drawn by chance: python {shlex.join(command)}", file=sys.stderr, flush=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(_threads(drawn))}
     # What goes wrong is seen at once, since errors go where this process's go.
     done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment, check=False)
-    # The last line is the new run's folder, which the command says too.
-    said = [line.rstrip() for line in done.stdout.splitlines()[:-1] if line.strip()][-LAST_LINES:]
+    said = _findings(done.stdout, new)
     if not said or not said[-1].endswith(("equal", "differ")):
         raise UserError(f"{drawn.folder} could not be done again and compared; what stands above says why")
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     Reproduction(drawn.run.key, str(drawn.run), shlex.join(command), done.returncode, said, date).write(folder)
     return done.returncode
+
+
+def _findings(printed: str, new: str) -> list[str]:
+    """What ``reproduce`` says by itself: what is not as it was, and what it found when the new run had ended."""
+    before, _, after = printed.partition(f"\n{new}\n")
+    lines = [line for line in before.splitlines() if line.startswith("differs ")] + after.splitlines()
+    return [line.rstrip() for line in lines if line.strip() and line != new]
 
 
 def _threads(drawn: RunOutcome) -> int:
