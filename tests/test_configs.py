@@ -1,6 +1,7 @@
 """Every shipped configuration begins with the command that runs it, and builds and trains."""
 
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -10,15 +11,19 @@ import yaml
 from PIL import Image
 
 from clip_lightning.__main__ import main
+from clip_lightning.ablation.study import Study
+from clip_lightning.cli.ablate import compose_variants
+from clip_lightning.config import read_config
 from clip_lightning.results import read_results
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
-EMBEDDED = [path for path in CONFIGS if path.stem == "quickstart" or path.parent.name == "image_encoder"]
+EMBEDDED = [path for path in CONFIGS if path.stem in ("quickstart", "short") or path.parent.name == "image_encoder"]
 OBJECTIVES = [path for path in CONFIGS if path.parent.name == "objective"]
 QUICKSTART = REPOSITORY / "configs" / "quickstart.yaml"
 TEACHER = "runs/quickstart/TIME"
-STUDIES = [path for path in CONFIGS if path.parent.name == "ablations"]
+ALL_STUDIES = [path for path in CONFIGS if path.parent.name == "ablations"]
+STUDIES = [path for path in ALL_STUDIES if "grocery" not in path.stem]
 OPTIMIZERS = [path for path in CONFIGS if path.parent.name == "optimizer"]
 SMALL = [
     "--trainer.logger", "false", "--trainer.max_epochs", "1", "--data.samples_per_epoch", "256",
@@ -45,6 +50,24 @@ def test_a_configuration_begins_with_its_command(path):
     named = [word for word in command if word.endswith(".yaml")]
     assert str(path.relative_to(REPOSITORY)) == named[-1]
     assert all((REPOSITORY / name).is_file() for name in named)
+
+
+@pytest.mark.parametrize("path", ALL_STUDIES, ids=lambda path: path.stem)
+def test_a_study_has_seeds_for_a_claim_and_is_decided_by_zero_shot(path, in_repository):
+    study = Study.read(read_config(path), path.stem)
+    assert len(study.seeds.fixed) >= 5
+    assert study.budget is not None
+    assert re.match("test/(zero_shot|prompts)/", study.decides)
+    assert len(compose_variants(study)) >= 4
+
+
+def test_prompts_are_studied_in_the_runs_of_another_study(in_repository):
+    prompting, scaling = (
+        Study.read(read_config(REPOSITORY / "configs" / "ablations" / f"{name}.yaml"), name)
+        for name in ("prompting", "scaling")
+    )
+    assert compose_variants(prompting) == compose_variants(scaling)
+    assert (prompting.budget, prompting.seeds) == (scaling.budget, scaling.seeds)
 
 
 @pytest.mark.slow
@@ -146,6 +169,16 @@ def groceries(shared_data, tmp_path_factory):
     kept = [row for row in rows if row["label"] < 6]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in kept))
     return folder
+
+
+@pytest.mark.slow
+def test_a_study_of_photographs_has_variants_that_can_be_matched(groceries, tmp_path, monkeypatch, capsys):
+    (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    (tmp_path / "data").symlink_to(groceries / "data")
+    monkeypatch.chdir(tmp_path)
+    command = commands_of(REPOSITORY / "configs" / "ablations" / "image_encoder_grocery.yaml")[0]
+    assert main([*command[3:], "--dry_run"]) == 0
+    assert "cost        20 runs" in capsys.readouterr().out
 
 
 @pytest.mark.slow

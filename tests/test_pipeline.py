@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
-STAGES = ["prepare", "train", "evaluate", "report"]
+STAGES = ["prepare", "train", "evaluate", "report", "ablation"]
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +21,18 @@ pytestmark = pytest.mark.slow
 def evaluators(**arguments):
     dataset = {"class_path": "ShapeScenesLabels", "init_args": {"split": "test", "size": 20}}
     return {"scenes": {"class_path": "ZeroShot", "init_args": {"dataset": dataset, **arguments}}}
+
+
+STUDY = {
+    "question": "Is wide better?",
+    "source": "none",
+    "base": ["configs/quickstart.yaml"],
+    "variants": {"narrow": {}, "wide": {"model.image_encoder.width": 32}},
+    "metrics": {"test/zero_shot/shape_scenes/accuracy": "max"},
+    "seeds": [0, 1, 2],
+    "budget": {"samples": 32},
+    "executor": {"class_path": "LocalPool", "init_args": {"at_once": 2, "devices": []}},
+}
 
 
 class Clone:
@@ -60,9 +72,14 @@ def clone(tmp_path):
     config["seed_everything"], config["trainer"]["max_epochs"] = 0, 8
     clone.write("quickstart.yaml", config)
     clone.write("evaluate/quick.yaml", {"evaluators": evaluators()})
+    clone.write("ablations/text_encoder.yaml", STUDY)
     clone.dvc("remote", "add", "-d", "local", str(tmp_path / "remote"))
     clone.commit("small")
     return clone
+
+
+def runs_of_the_study(clone):
+    return {path: path.stat().st_mtime_ns for path in clone.path.glob("runs/by_config/*/results.json")}
 
 
 def stages_run(output):
@@ -88,10 +105,13 @@ def kill_while_training(clone):
 def test_what_changes_reruns_what_depends_on_it(clone, tmp_path):
     unfinished = kill_while_training(clone)
     assert unfinished.is_dir(), "training was over before it could be killed"
-    assert stages_run(clone.dvc("repro")) == ["train", "evaluate", "report"]
+    assert stages_run(clone.dvc("repro")) == ["train", "evaluate", "report", "ablation"]
     pipeline = clone.path / "runs" / "pipeline"
     assert not unfinished.exists()
     assert len(json.loads((pipeline / "train" / "provenance.json").read_text())["starts"]) == 2, "it went on"
+    runs = runs_of_the_study(clone)
+    assert len(runs) == 4, "two variants with the stage's two seeds"
+    assert "this is a first look" in (pipeline / "ablation" / "report.md").read_text()
     assert stages_run(clone.dvc("repro")) == []
     clone.commit("trained")
 
@@ -107,7 +127,8 @@ def test_what_changes_reruns_what_depends_on_it(clone, tmp_path):
     clone.write("evaluate/quick.yaml", {"evaluators": evaluators(templates=["a picture of a {}"])})
     assert stages_run(clone.dvc("repro")) == ["evaluate", "report"]
     tried = clone.dvc("exp", "run", "-S", "configs/quickstart.yaml:trainer.max_epochs=1")
-    assert stages_run(tried) == ["train", "evaluate", "report"]
+    assert stages_run(tried) == ["train", "evaluate", "report", "ablation"]
+    assert runs_of_the_study(clone) == runs, "the study's budget is its own, so its runs are the same"
     text = (clone.path / "configs" / "quickstart.yaml").read_text()
     assert text.startswith("# The command is another one.")
     assert yaml.safe_load(text)["trainer"]["max_epochs"] == 1
@@ -118,4 +139,5 @@ def test_what_changes_reruns_what_depends_on_it(clone, tmp_path):
     shutil.rmtree(clone.path / ".dvc" / "cache")
     clone.dvc("pull")
     assert (pipeline / "train" / "checkpoints" / "best.ckpt").is_file()
+    assert (pipeline / "ablation" / "report.html").is_file()
     assert stages_run(clone.dvc("repro")) == []

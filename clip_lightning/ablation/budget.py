@@ -10,6 +10,13 @@ from clip_lightning.ablation.facts import Facts
 Unit = Literal["samples", "flops", "seconds"]
 _UNITS: tuple[Unit, ...] = ("samples", "flops", "seconds")
 
+_REMEDIES: dict[Unit, str] = {
+    "samples": "",  # which is always known
+    "flops": ", since a tower does what cannot be counted; give samples or seconds",
+    "seconds": ", since its runs are done on other machines, where nothing is timed; give samples or flops, or start "
+    "the study within an allocation of the cluster (salloc) with --executor LocalPool, which times steps there",
+}
+
 TOLERANCE = 0.02
 """By what share a variant may miss the budget: a step cannot be divided."""
 
@@ -39,7 +46,10 @@ class Budget:
             is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
             if unit in _UNITS and is_number and 0 < amount < math.inf:
                 return cls(cast(Unit, unit), amount)
-        raise ValueError(f"budget is {given!r}; give one of samples, flops and seconds, such as {{samples: 100000}}")
+        raise ValueError(
+            f"budget is {given!r}; give one of samples, flops and seconds, such as {{samples: 100000}}; another unit "
+            "than the file's is given in the file"
+        )
 
     def steps(self, variant: str, facts: Facts) -> int:
         """How many optimiser steps of a variant spend the budget.
@@ -57,8 +67,8 @@ class Budget:
         step = self._cost_of_a_step(facts)
         if step is None:
             raise ValueError(
-                f"budget {self} cannot be matched: what a step of variant {variant!r} takes of it is not known here; "
-                "give samples"
+                f"budget {self} cannot be matched: what a step of variant {variant!r} takes of it is not known here"
+                f"{_REMEDIES[self.unit]}"
             )
         steps = max(1, round(self.amount / step))
         if abs(steps * step - self.amount) > TOLERANCE * self.amount:

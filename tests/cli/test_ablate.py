@@ -1,5 +1,6 @@
 """Small studies through the command line; the runs are real ones, in forks of this process."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,22 @@ def test_results_are_those_of_fit(tmp_path):
     assert main(direct) == 0
     expected = [row.value for row in read_results(tmp_path / "direct" / "results.json")]
     assert expected in [[row.value for row in read_results(run / "results.json")] for run in runs()]
+
+
+@pytest.mark.slow
+def test_a_report_tells_of_a_run_that_was_done_again(capsys):
+    assert main([*write(), "--seeds", "[0, 1]"]) == 0
+    folder = Path("runs/studies/one")
+    assert "No run was done again" in (folder / "report.md").read_text()
+    assert main(["report", "--study", str(folder), "--reproduce"]) == 0
+    drawn = json.loads((folder / "reproduction.json").read_text())
+    assert len(list(folder.glob(f"reproduced/{drawn['key']}/results.json"))) == 1
+    # A run whose figures are no longer what it did: the same one is drawn, and is not equal.
+    results = next(run for run in runs() if run.name == drawn["key"]) / "results.json"
+    assert main(["report", "--study", str(folder)]) == 0
+    text = (folder / "report.md").read_text().replace("\\", "")
+    assert f"{drawn['run']}, drawn by chance from the finished runs, was done again" in text
+    assert "Everything is equal" in text
+    results.write_text(results.read_text().replace('"n": 24', '"n": 25').replace('"n": 20', '"n": 21'))
+    assert main(["report", "--study", str(folder), "--reproduce"]) == 1
+    assert "It is not equal: " in (folder / "report.md").read_text()

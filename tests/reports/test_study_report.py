@@ -1,5 +1,6 @@
 """Reports on made-up studies: what the first sentences say, and that a page needs nothing beside itself."""
 
+import dataclasses
 import re
 import sys
 import time
@@ -13,8 +14,12 @@ from folders import METRIC, fail, finish
 from studies import facts, plan, study_config
 
 from clip_lightning.__main__ import main
+from clip_lightning.ablation.comparison import summaries
 from clip_lightning.ablation.folder import write_plan
+from clip_lightning.ablation.outcome import read_outcome
+from clip_lightning.ablation.reproduction import Reproduction, draw
 from clip_lightning.ablation.runs import SharedRuns
+from clip_lightning.reports.study.scaling import power_law
 
 MEANS = {"narrow": 0.5, "wide": 0.6, "deep": 0.605}
 
@@ -62,6 +67,24 @@ def test_the_first_screen_answers_the_question(tmp_path, capsys):
     assert page.count("<img") == 3
 
 
+@pytest.mark.parametrize(("widest", "is_told"), [(32, True), (6, False)])
+def test_the_exponent_of_the_error_is_told_where_the_costs_differ_enough(widest, is_told, tmp_path):
+    widths = {str(width): width for width in np.linspace(1, widest, 5).tolist()}
+    found = plan(
+        study_config(variants={name: {} for name in widths}, seeds=[0, 1], runs_dir=str(tmp_path / "runs")),
+        **{name: facts(int(10 * width), image_flops=int(1e6 * width)) for name, width in widths.items()},
+    )
+    runs = SharedRuns(tmp_path / "runs")
+    for name, width in widths.items():
+        for seed in (0, 1):
+            finish(runs, found.run(name, seed), 1 - 0.8 * width**-0.25)
+    outcome = read_outcome(found, runs)
+    law = power_law(outcome, summaries(outcome.values(METRIC), "max"))
+    assert (law is not None) == is_told
+    if law:
+        assert "to the power of -0.250: with twice the computation it is 0.84 times" in law
+
+
 def test_failed_and_missing_runs_are_told_of_with_their_last_lines(tmp_path, capsys):
     found, runs = made_up(tmp_path / "s", seeds=2)
     for (name, seed), value in values(MEANS, 2).items():
@@ -91,6 +114,28 @@ def test_a_study_without_runs_says_so(tmp_path, capsys):
     made_up(tmp_path / "s")
     text, _ = report(tmp_path / "s", capsys)
     assert "Nothing is known yet: no run is finished." in text
+
+
+def test_a_report_tells_of_a_run_that_was_done_again_as_long_as_it_is_the_studys(tmp_path, capsys):
+    found, runs = made_up(tmp_path / "s", seeds=2)
+    assert main(["report", "--study", str(tmp_path / "s"), "--reproduce"]) == 2
+    assert "no run of the study is finished" in capsys.readouterr().err
+    for (name, seed), value in values(MEANS, 2).items():
+        finish(runs, found.run(name, seed), value)
+    outcome = read_outcome(found, runs)
+    run = draw(outcome).run
+    assert draw(read_outcome(found, SharedRuns(runs.root))).run == run
+    assert "No run was done again" in report(tmp_path / "s", capsys)[0]
+    done = Reproduction(
+        run.key, str(run), "-m clip_lightning reproduce x", 1, ["val/loss  DIFFERS", "1 of 9 differ"], ""
+    )
+    done.write(tmp_path / "s")
+    text, page = report(tmp_path / "s", capsys)
+    assert f"{run}, drawn by chance from the finished runs, was done again" in text
+    assert "It is not equal: 1 of 9 differ." in text
+    assert "val/loss  DIFFERS" in page
+    dataclasses.replace(done, key="of another study").write(tmp_path / "s")
+    assert "No run was done again" in report(tmp_path / "s", capsys)[0]
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path, capsys):

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from clip_lightning.ablation.comparison import Summary, pareto_front
 from clip_lightning.ablation.outcome import Outcome
 from clip_lightning.reports.document import Plot
+from clip_lightning.reports.study.scaling import WIDE
 from clip_lightning.reports.study.tables import speed_of
 from clip_lightning.reports.study.wording import Unit
 from clip_lightning.reports.style import BLUE, FAINT, INK, ORANGE, PALETTE, new_figure, plot, styled
@@ -121,8 +122,15 @@ def _costs(
         axes.vlines(cost, unit.factor * ends[0], unit.factor * ends[1], color=colours[name], linewidth=1.4)
         axes.scatter(cost, unit.factor * mean, s=30, color=colours[name], zorder=3, label=name)
     axes.set_xlabel(title)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    if max(costs.values()) > WIDE * min(costs.values()):
+        # What grows by factors, as in the paper's figure 9, is a line there.
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     return front
 
 

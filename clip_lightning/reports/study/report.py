@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 from clip_lightning.ablation.comparison import all_pairs, summaries
 from clip_lightning.ablation.outcome import Outcome
-from clip_lightning.reports.document import Block, Document, Facts, Section
+from clip_lightning.ablation.reproduction import Reproduction
+from clip_lightning.reports.document import Block, Document, Facts, Folded, Section
 from clip_lightning.reports.study.answer import answer
 from clip_lightning.reports.study.plots import costs_plot, curves_plot, means_plot
+from clip_lightning.reports.study.scaling import power_law
 from clip_lightning.reports.study.tables import (
     differences_table,
     failures,
@@ -18,12 +20,13 @@ from clip_lightning.reports.study.tables import (
 from clip_lightning.reports.study.wording import Unit
 
 
-def study_report(outcome: Outcome, facts: Mapping[str, str]) -> Document:
+def study_report(outcome: Outcome, facts: Mapping[str, str], reproduction: Reproduction | None = None) -> Document:
     """The answer first, then what is not resolved, how it was learned, what it costs, and how it was done.
 
     Args:
         outcome: A study and its runs.
         facts: What made the report: command, date, version.
+        reproduction: What came of doing a run again; None where none was.
     """
     study = outcome.plan.study
     unit, values = Unit(study.decides), outcome.values(study.decides)
@@ -37,15 +40,28 @@ def study_report(outcome: Outcome, facts: Mapping[str, str]) -> Document:
     if curves := curves_plot(outcome, ranked):
         sections.append(Section("How they learn", [curves]))
     if costs := costs_plot(outcome, ranked):
-        sections.append(Section("What they cost", [costs]))
+        law = power_law(outcome, ranked)
+        sections.append(Section("What they cost", [costs, *([law] if law else [])]))
     if failed := failures(outcome.runs):
         sections.append(Section("Runs that did not end well", failed))
     sections += [
         Section("What differs", [differences_table(outcome)]),
+        Section("Is it reproducible?", _reproduced(reproduction)),
         Section("How it was done", [Facts(_protocol(outcome)), runs_table(outcome.runs, unit)]),
     ]
     blocks = [block for block in first if block is not None]
     return Document(study.question, {"source": study.source, **facts}, blocks, sections)
+
+
+def _reproduced(found: Reproduction | None) -> list[Block]:
+    """What came of doing a run again."""
+    if found is None:
+        return ["No run was done again; report --study DIR --reproduce does one of them, and compares."]
+    equal = "Everything is equal: weights, results and learning curves, bit by bit."
+    unequal = f"It is not equal: {found.said[-1] if found.said else 'nothing was compared'}."
+    text = f"{found.run}, drawn by chance from the finished runs, was done again; {found.date}."
+    lines = Folded("What was compared", [Facts({"command": f"python {found.command}"}), *found.said])
+    return [f"{text} {equal if found.code == 0 else unequal}", lines]
 
 
 def _protocol(outcome: Outcome) -> dict[str, str]:
