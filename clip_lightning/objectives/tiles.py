@@ -1,5 +1,6 @@
 """Logits of all pairs of an image and a text, a tile at a time, and what is kept of them: nothing of their size."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple, Self
 
@@ -9,6 +10,8 @@ from torch import Tensor
 
 TILE_SIZE = 1024
 """Rows and columns of a tile: large enough for a processor's full speed in products, and small enough for its cache."""
+
+_LOG2_E = math.log2(math.e)
 
 
 class Tile(NamedTuple):
@@ -126,6 +129,11 @@ def moved(place: slice, by: int) -> slice:
     return slice(place.start + by, place.stop + by)
 
 
+def _exp_(entries: Tensor) -> Tensor:
+    """Exponentials in place, as powers of 2: on a CPU these take a third of the time, in fp32."""
+    return entries.mul_(_LOG2_E).exp2_()
+
+
 class LogSumExp(NamedTuple):
     """Logarithms of sums of exponentials that arrive in parts.
 
@@ -148,7 +156,7 @@ class LogSumExp(NamedTuple):
         """Takes the entries of some sums, which lie along a dimension."""
         before = self.largest[place]
         largest = torch.maximum(before, logits.amax(dim))
-        terms = torch.sub(logits, largest.unsqueeze(dim), out=scratch).exp_().sum(dim)
+        terms = _exp_(torch.sub(logits, largest.unsqueeze(dim), out=scratch)).sum(dim)
         self.total[place] = self.total[place] * (before - largest).exp() + terms
         self.largest[place] = largest
 
@@ -169,7 +177,7 @@ class LogSumExp(NamedTuple):
     def softmax(self, place: slice, logits: Tensor, dim: int, out: Tensor) -> Tensor:
         """Exponentials of entries less the logarithms."""
         largest, total = self.largest[place].unsqueeze(dim), self.total[place].unsqueeze(dim)
-        return torch.sub(logits, largest, out=out).exp_().div_(total)
+        return _exp_(torch.sub(logits, largest, out=out)).div_(total)
 
 
 class Nearest:
