@@ -9,7 +9,7 @@ TWO_WORKERS := --numprocesses 2 --dist loadgroup
 .PHONY: install quickstart test test-slow lint types help
 help:
 	@echo "make install     set up $(VENV) with an editable install"
-	@echo "make quickstart  train a small CLIP on procedural scenes (two minutes on 2 cores)"
+	@echo "make quickstart  train a small CLIP on procedural scenes (one to two minutes on 2 cores)"
 	@echo "make test        the default tests (below 10 minutes on 2 cores)"
 	@echo "make test-slow   the slow tests (below 50 minutes on 2 cores)"
 	@echo "make lint types  ruff and mypy"

@@ -1,15 +1,14 @@
 """Videos as images: of each video, or of each section of one, the frame in the middle."""
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from clip_lightning.data.base import Damaged, RawSample, Source
-from clip_lightning.data.folder_files import Fingerprint
-from clip_lightning.data.packed import PackedTexts
+from clip_lightning.data.base import Damaged, RawSample
+from clip_lightning.data.image_files import ImageFiles
 
 if TYPE_CHECKING:
     import av
@@ -36,7 +35,7 @@ class Section(NamedTuple):
     end: float | None = None
 
 
-class MiddleFrames(Source):
+class MiddleFrames(ImageFiles):
     """The middle frames of videos, as the paper takes one frame of a video.
 
     Args:
@@ -54,22 +53,8 @@ class MiddleFrames(Source):
         if importlib.util.find_spec("av") is None:
             raise ValueError("videos are read by PyAV, which is not installed; pip install av")
         sections = list(sections)
-        self.name = name
-        self._root = root
-        self._paths = PackedTexts(section.path for section in sections)
         self._times = np.array([(one.start, np.nan if one.end is None else one.end) for one in sections])
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the videos' paths and sizes, and of the sections."""
-        fingerprint = Fingerprint(self._root, [self._times.tobytes().hex()])
-        fingerprint.add_files(self._paths)
-        return fingerprint.hexdigest()
-
-    @property
-    def block_sizes(self) -> Sequence[int]:
-        """One block."""
-        return (len(self._paths),)
+        super().__init__(root, (section.path for section in sections), name, [self._times.tobytes().hex()])
 
     def read(self, index: int) -> RawSample:
         """The frame in the middle of a video.
@@ -82,14 +67,6 @@ class MiddleFrames(Source):
             raise Damaged("video file is missing")
         start, end = self._times[index].tolist()
         return RawSample(_frame_at_middle(path, start, None if np.isnan(end) else end), ())
-
-    def captions(self) -> Iterator[str]:
-        """None."""
-        return iter(())
-
-    def place(self, index: int) -> str:
-        """Path of a video, for messages."""
-        return str(self._root / self._paths[index])
 
 
 def _frame_at_middle(path: Path, start: float, end: float | None) -> np.ndarray:

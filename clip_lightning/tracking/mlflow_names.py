@@ -1,4 +1,4 @@
-"""Names of metrics, parameters and tags that MLflow accepts, from which the original can be had back.
+"""Names of metrics, parameters and tags that MLflow accepts; different names stay different.
 
 MLflow takes word characters, spaces and ``. - / :``, and refuses what is no plain relative path. The colon is refused
 on Windows and has long been stripped by loggers, so it is replaced as well. A replaced character becomes ``--HEX-``,
@@ -12,13 +12,12 @@ import re
 MAX_LENGTH = 250
 # A hyphen is replaced where it could be read as the begin of a replacement.
 _REPLACED = re.compile(r"[^\w./ -]|-(?=[^\w./ ])")
-_REPLACEMENT = re.compile(r"--([0-9a-f]+)-")
 # No text contains this character; its replacement stands for an empty path component.
 _NOTHING = "\0"
 
 
 def mlflow_name(name: str) -> str:
-    """Makes a name that MLflow accepts; different names stay different.
+    """Makes a name that MLflow accepts.
 
     Args:
         name: Any text.
@@ -34,11 +33,6 @@ def mlflow_name(name: str) -> str:
         return accepted
     digest = "--" + hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
     return accepted[: MAX_LENGTH - len(digest)].rstrip("/") + digest
-
-
-def original_name(name: str) -> str:
-    """Undoes ``mlflow_name``, except for names that were too long."""
-    return _REPLACEMENT.sub(lambda match: chr(int(match[1], 16)), name).replace(_NOTHING, "")
 
 
 def _escape_component(component: str) -> str:

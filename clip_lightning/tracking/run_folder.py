@@ -121,11 +121,6 @@ class RunFolder:
         """Everything measured, as JSON lines."""
         return self.path / "journal.jsonl"
 
-    @property
-    def tracking_log(self) -> Path:
-        """What the delivery to MLflow had to say."""
-        return self.path / "tracking.log"
-
 
 def _make_writable(path: Path) -> None:
     try:

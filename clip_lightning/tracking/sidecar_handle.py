@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 LOG_NAME = "tracking.log"
+"""What the delivery to MLflow had to say, in the run folder."""
 
 
 class SidecarHandle:
