@@ -1,5 +1,6 @@
 """What every test stands on: one torch thread, fixed seeds, and the optional real data."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,13 @@ REPOSITORY = Path(__file__).parents[1]
 def _one_thread():
     """Also for what is made once for many tests, which is before their own fixtures."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_heeded():
+    """What the tests start heeds Ctrl-C and hang-ups, though they be a background job of a shell or of nohup."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -60,8 +60,6 @@ def fit(run_dir, *arguments, kill=None, signal_number=signal.SIGKILL, times=1, f
     code = 99
     try:
         torch.set_num_threads(1)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup starts ignores this
         if kill:
             strike(*kill, signal_number, times)
         if file_limit:

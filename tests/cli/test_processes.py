@@ -1,6 +1,5 @@
 """What only real processes show: start-up, Ctrl-C, and two processes that train as one."""
 
-import functools
 import json
 import os
 import resource
@@ -86,9 +85,7 @@ def test_the_output_of_a_run_is_readable_and_free_of_noise(tmp_path):
 def test_ctrl_c_ends_with_a_message_and_keeps_the_checkpoint(tmp_path):
     command = [sys.executable, "-m", "clip_lightning", "fit", "--config", TINY, "--run_dir", str(tmp_path / "x")]
     command += ["--trainer.max_epochs", "100000"]
-    # A shell's background jobs ignore Ctrl-C, and so would this one if the tests were one of them.
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     last = tmp_path / "x" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not last.exists() and time.monotonic() < deadline:
