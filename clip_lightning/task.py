@@ -59,8 +59,8 @@ class CLIPTask(LightningModule, HasSpec):
         text_tuning: The same of the text tower.
         image_lora: Adapters of the image tower, which are then all that is trained of it.
         text_lora: Adapters of the text tower.
-        micro_batch_size: Pairs that a process encodes at once. A batch of any size then needs the memory of so many,
-            and its step is still that of the whole batch. None: the batch at once.
+        micro_batch_size: Pairs that a process encodes at once, at most. A batch of any size then needs the memory of so
+            many, and its step is still that of the whole batch. None: the batch at once.
 
     Raises:
         ValueError: If the parts do not fit each other, or ``micro_batch_size`` is below 1.

@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip_lightning.callbacks.guards import guards_of
+from clip_lightning.results import counted
 
 
 class Progress(Callback):
@@ -92,6 +93,5 @@ class Progress(Callback):
         if self.watch in metrics:
             parts.append(f"{self.watch} {metrics[self.watch]:.3f}")
         if (guards := guards_of(trainer)) is not None and guards.skipped_steps:
-            skipped = guards.skipped_steps
-            parts.append(f"{skipped:,} step{'' if skipped == 1 else 's'} skipped")
+            parts.append(f"{counted(guards.skipped_steps, 'step')} skipped")
         return "  ".join(parts)

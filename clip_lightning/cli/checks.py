@@ -8,6 +8,7 @@ from clip_lightning.cli.keys import value_at
 from clip_lightning.cli.training import TrainingCLI, build_cli
 from clip_lightning.config import Config
 from clip_lightning.optim import check_rounding
+from clip_lightning.results import counted
 
 
 def build_checked(config: Config, run_dir: Path) -> TrainingCLI:
@@ -76,5 +77,5 @@ def check_micro_batch(cli: TrainingCLI) -> None:
     if size is not None and size > own:
         raise UserError(
             f"model.micro_batch_size {size} is larger than the {own} pairs of a process (data.batch_size {batch_size}, "
-            f"{processes} {'process' if processes == 1 else 'processes'}); give {own} or less"
+            f"{counted(processes, 'process')}); give {own} or less"
         )

@@ -32,6 +32,7 @@ from clip_lightning.inference.features import ImagePass
 from clip_lightning.inference.images import FoundImages, find_images, printable
 from clip_lightning.inference.thumbnails import thumbnail
 from clip_lightning.inference.zero_shot import cut_prompts
+from clip_lightning.results import counted
 from clip_lightning.text import fill_templates, read_templates
 
 TEMPLATES = ("a photo of a {}.",)
@@ -212,8 +213,7 @@ def _tell(options: argparse.Namespace, source: FoundImages, found: Classified) -
         print(line, file=sys.stderr)
     if source.left_out:
         print(f"left out: {source.left_out}", file=sys.stderr)
-    count = len(found.index)
-    print(f"\n{count:,} {'image' if count == 1 else 'images'} classified, {len(found.missing):,} unreadable")
+    print(f"\n{counted(len(found.index), 'image')} classified, {len(found.missing):,} unreadable")
     for path in (options.output, options.sheet):
         if path is not None:
             print(path)

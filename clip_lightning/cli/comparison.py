@@ -12,7 +12,7 @@ from torch import Tensor
 from clip_lightning.averages import BESIDE
 from clip_lightning.checkpoint import read_checkpoint
 from clip_lightning.cli.keys import value_at
-from clip_lightning.results import Result, read_results
+from clip_lightning.results import Result, counted, read_results
 from clip_lightning.tracking.journal import metrics
 from clip_lightning.tracking.provenance import Start, describe_git
 from clip_lightning.tracking.run_folder import RunFolder
@@ -207,7 +207,7 @@ def _compare_curves(old: Mapping[str, Curve], new: Mapping[str, Curve]) -> Itera
             (step for step in steps if step not in one or step not in two or not _same(one[step], two[step])), None
         )
         if first is None:
-            yield Finding(what, True, f"{len(steps)} point{'s' if len(steps) > 1 else ''}")
+            yield Finding(what, True, counted(len(steps), "point"))
         else:
             yield Finding(what, False, f"from step {first:,}: {_at(one, first)}, now {_at(two, first)}")
 

@@ -14,7 +14,7 @@ class UserError(Exception):
 
 
 @contextmanager
-def named(place: str) -> Iterator[None]:
+def telling_place(place: str) -> Iterator[None]:
     """Whatever mistake is met meanwhile is told with its place.
 
     Args:

@@ -8,7 +8,7 @@ import jsonargparse
 from torchvision.datasets import VisionDataset
 
 from clip_lightning.cli.compose import compose
-from clip_lightning.cli.errors import UserError, named
+from clip_lightning.cli.errors import UserError, telling_place
 from clip_lightning.cli.keys import check_names, nearest
 from clip_lightning.cli.parsing import refusals
 from clip_lightning.cli.trust import check_parts, refuse_what_is_no_part
@@ -45,9 +45,10 @@ def build_evaluators(config: Config, allow_modules: Collection[str] = ()) -> tup
         raise UserError("there are no evaluators; name a file of them, as in --config configs/evaluate/quick.yaml")
     check_parts({"evaluators": given}, allow_modules)
     others = {key: value for key, value in config.items() if key != "evaluators"}
+    parser = _parser()
     with refusals():
-        resolved = _resolved(_parser().parse_object(others))
-    built = {name: _build(f"evaluator {name!r}{_of_class(one)}", {name: one}) for name, one in given.items()}
+        resolved = _resolved(parser, parser.parse_object(others))
+    built = {name: _build(parser, f"evaluator {name!r}{_of_class(one)}", {name: one}) for name, one in given.items()}
     resolved["evaluators"] = {name: own["evaluators"][name] for name, (_, own) in built.items()}
     evaluators = {name: evaluator for name, (evaluator, _) in built.items()}
     _check_prefixes(evaluators)
@@ -63,22 +64,22 @@ def name_mistaken(config: Config) -> None:
     Raises:
         UserError: With the place of the evaluator and its class.
     """
+    parser = _parser()
     for stage, listed in (config.get("evaluation") or {}).items():
         for number, one in enumerate(listed if isinstance(listed, list) else [], 1):
-            _build(f"evaluation.{stage}, evaluator {number}{_of_class(one)}", {"evaluator": one})
+            _build(parser, f"evaluation.{stage}, evaluator {number}{_of_class(one)}", {"evaluator": one})
 
 
-def _build(place: str, given: Config) -> tuple[Evaluator, Config]:
+def _build(parser: jsonargparse.ArgumentParser, place: str, given: Config) -> tuple[Evaluator, Config]:
     """A single evaluator, and its configuration with all defaults."""
-    parser = _parser()
-    with named(place), refusals():
+    with telling_place(place), refusals():
         parsed = parser.parse_object({"evaluators": given})
         (evaluator,) = parser.instantiate(parsed, instantiators=_INSTANTIATORS).evaluators.values()
-        return evaluator, _resolved(parsed)
+        return evaluator, _resolved(parser, parsed)
 
 
-def _resolved(parsed: jsonargparse.Namespace) -> Config:
-    resolved: Config = read_text(_parser().dump(parsed, skip_unset=False))
+def _resolved(parser: jsonargparse.ArgumentParser, parsed: jsonargparse.Namespace) -> Config:
+    resolved: Config = read_text(parser.dump(parsed, skip_unset=False))
     return resolved
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from clip_lightning.cli.errors import named
+from clip_lightning.cli.errors import telling_place
 from clip_lightning.cli.trained import workers
 from clip_lightning.data import CenterCrop
 from clip_lightning.evaluation import Evaluator
@@ -54,7 +54,7 @@ def measure(
             )
             # A context for each: what is kept is read again in no time, and many data sets would fill the memory.
             context = LiveContext(pretrained.scorer, how, cache)
-            with named(f"evaluator {name!r}"):
+            with telling_place(f"evaluator {name!r}"):
                 collected = evaluator.collect(context)
         for fingerprint, (source, missing) in context.unreadable.items():
             if missing and fingerprint not in unreadable:
@@ -62,7 +62,7 @@ def measure(
                 tell(f"{counted(len(missing), 'image')} of {source} cannot be read: {reasons}")
             unreadable[fingerprint] = source, missing
         if rank == 0:
-            with named(f"evaluator {name!r}"):
+            with telling_place(f"evaluator {name!r}"):
                 rows += [replace(row, model=label) for row in evaluator.compute(collected)]
     return Evaluated(
         name=label or options.checkpoint,

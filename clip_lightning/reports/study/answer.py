@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from clip_lightning.ablation.comparison import Pair, Summary
 from clip_lightning.ablation.outcome import Outcome
-from clip_lightning.reports.study.wording import Unit, counted, joined, shown_p, with_interval
+from clip_lightning.reports.study.wording import Unit, joined, shown_p, with_interval
+from clip_lightning.results import counted
 
 
 def answer(outcome: Outcome, ranked: Sequence[Summary], pairs: Sequence[Pair]) -> list[str]:

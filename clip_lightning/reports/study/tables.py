@@ -8,7 +8,8 @@ from clip_lightning.ablation.outcome import Outcome, RunOutcome
 from clip_lightning.ablation.runner import command_of
 from clip_lightning.config import differing_keys, to_yaml
 from clip_lightning.reports.document import Facts, Folded, Row, Table
-from clip_lightning.reports.study.wording import NONE, Unit, counted, seeds_in_all, shown_p
+from clip_lightning.reports.study.wording import NONE, Unit, seeds_in_all, shown_p
+from clip_lightning.results import counted
 
 _BY_STUDY = ("seed_everything", "trainer.max_steps", "trainer.max_epochs")
 """What a study sets by itself, and is shown elsewhere."""

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from clip_lightning.ablation.comparison import Pair, Summary
+from clip_lightning.results import counted
 
 NONE = "—"
 
@@ -86,11 +87,6 @@ def seeds_in_all(pair: Pair) -> str:
     if pair.difference.n < 2 or pair.difference.deviation == 0:
         return "not known"
     return "more than 1,000" if pair.seeds_needed is None else f"about {pair.seeds_needed:,}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things: "1 seed", "3 seeds"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def joined(names: list[str]) -> str:
